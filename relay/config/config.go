@@ -1,0 +1,243 @@
+// Package config is everything a relay is told: intent, from the operator to the relay. Plain structs,
+// standard library only. It names files, never secrets.
+//
+// A configuration is a directory of flat files. Index lists them with their digests; a set is complete when
+// every file of the index is there with the digest that stands there. See Load.
+package config
+
+// Format is the format of the files that this version renders. A relay reads its own and refuses a newer one.
+const Format = 1
+
+// File names in a configuration directory. Names are flat because Kubernetes volumes are.
+const (
+	IndexFile = "index.json"
+	RelayFile = "relay.json"
+	// DomainsFile is a shard of the domains: fmt.Sprintf(DomainsFile, shard), 0 ≤ shard < DomainShards.
+	DomainsFile  = "domains-%02d.json"
+	DomainShards = 16
+)
+
+// Index lists the files of a complete configuration.
+type Index struct {
+	Format int `json:"format"`
+	// Generation grows by one with each configuration that differs from the one before.
+	Generation int64 `json:"generation"`
+	// Files maps each file's name to the hex SHA-256 of its contents.
+	Files map[string]string `json:"files"`
+}
+
+// Config is a complete configuration.
+type Config struct {
+	Generation int64    `json:"generation"`
+	Relay      Relay    `json:"relay"`
+	Domains    []Domain `json:"domains"`
+	// Dir is the directory that the file names in here are relative to.
+	Dir string `json:"-"`
+}
+
+// Relay is what stands in RelayFile: everything but the domains.
+type Relay struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Hostname is the name in EHLO, Received and DSNs.
+	Hostname string `json:"hostname"`
+	// Postmaster gets the mail for postmaster and abuse at Hostname, and for a bare postmaster.
+	Postmaster string `json:"postmaster"`
+	// SelfNames are the host names and addresses that are this relay: an MX that is one of them is ours (RFC 5321 §5.1).
+	SelfNames []string     `json:"selfNames,omitempty"`
+	Listeners []Listener   `json:"listeners"`
+	Access    Access       `json:"access"`
+	Queue     Queue        `json:"queue"`
+	Routes    []Route      `json:"routes,omitempty"`
+	Egress    Egress       `json:"egress"`
+	DNS       DNS          `json:"dns"`
+	Policies  []RatePolicy `json:"policies,omitempty"`
+	// Admin is the operator's door; nil without a cluster.
+	Admin *Admin `json:"admin,omitempty"`
+}
+
+// ListenerMode says whom a listener is for.
+type ListenerMode string
+
+const (
+	// ModeRelay is for other mail servers and trusted clients; no AUTH.
+	ModeRelay ListenerMode = "Relay"
+	// ModeSubmission is for clients that authenticate (RFC 6409).
+	ModeSubmission ListenerMode = "Submission"
+)
+
+// TLSMode is how a listener uses TLS.
+type TLSMode string
+
+const (
+	TLSNone          TLSMode = "None"
+	TLSOpportunistic TLSMode = "Opportunistic" // STARTTLS offered
+	TLSRequired      TLSMode = "Required"      // STARTTLS before MAIL and AUTH
+	TLSImplicit      TLSMode = "Implicit"      // TLS from the first octet (RFC 8314)
+)
+
+// Listener is one port.
+type Listener struct {
+	Name string `json:"name"`
+	// Port is the port in the container: the public port, or that port + 2000 below 1024.
+	Port int          `json:"port"`
+	Mode ListenerMode `json:"mode"`
+	TLS  TLSMode      `json:"tls"`
+	// CertFile and KeyFile are PEM files; set unless TLS is None.
+	CertFile string `json:"certFile,omitempty"`
+	KeyFile  string `json:"keyFile,omitempty"`
+	// UsersFile holds htpasswd lines with bcrypt hashes; set when the listener offers AUTH.
+	UsersFile string `json:"usersFile,omitempty"`
+}
+
+// Senders says what a trusted client may send as.
+type Senders string
+
+const (
+	SendersReject Senders = "Reject" // only as a SendingDomain of the relay
+	SendersAccept Senders = "Accept" // as any domain; unsigned if it is not a SendingDomain
+)
+
+// Access says who may relay without AUTH.
+type Access struct {
+	TrustedCIDRs      []string `json:"trustedCIDRs,omitempty"`
+	UndeclaredSenders Senders  `json:"undeclaredSenders"`
+}
+
+// Queue is how long and how often mail is tried.
+type Queue struct {
+	RetryInitialSeconds  int   `json:"retryInitialSeconds"`
+	RetryMaxSeconds      int   `json:"retryMaxSeconds"`
+	MaxMessageAgeSeconds int   `json:"maxMessageAgeSeconds"`
+	DelayWarningSeconds  int   `json:"delayWarningSeconds"` // 0: no delay DSN
+	MaxMessageBytes      int64 `json:"maxMessageBytes"`
+}
+
+// Route says where mail goes. The first route that matches wins; exactly one of MX and SmartHosts is set.
+type Route struct {
+	Name  string `json:"name"`
+	Match Match  `json:"match"`
+	MX    *MX    `json:"mx,omitempty"`
+	// SmartHosts are tried in order.
+	SmartHosts []SmartHost `json:"smartHosts,omitempty"`
+}
+
+// Match selects mail; an empty list matches all, a list matches any of its members literally.
+type Match struct {
+	RecipientDomains []string `json:"recipientDomains,omitempty"`
+	SenderDomains    []string `json:"senderDomains,omitempty"`
+}
+
+// MX routes by the MX records of the recipient's domain.
+type MX struct {
+	// Port is 25 but in tests.
+	Port int `json:"port"`
+	// AllowCIDRs are the private ranges that an MX may point to.
+	AllowCIDRs []string `json:"allowCIDRs,omitempty"`
+}
+
+// HopTLS is how TLS is used towards a next hop.
+type HopTLS string
+
+const (
+	HopNone          HopTLS = "None"
+	HopOpportunistic HopTLS = "Opportunistic" // STARTTLS if offered, not verified
+	HopRequired      HopTLS = "Required"      // STARTTLS, chain and name verified
+)
+
+// SmartHost is a next hop that takes all mail of a route.
+type SmartHost struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+	TLS  HopTLS `json:"tls"`
+	// UsernameFile and PasswordFile hold the credentials for AUTH; empty for none.
+	UsernameFile string `json:"usernameFile,omitempty"`
+	PasswordFile string `json:"passwordFile,omitempty"`
+	// CAFile is a PEM bundle that the host's chain must end in; empty for the system's.
+	CAFile string `json:"caFile,omitempty"`
+}
+
+// Egress is how the world sees this relay.
+type Egress struct {
+	// Addresses are the public ones. When set, only their address families are dialled.
+	Addresses []string `json:"addresses,omitempty"`
+}
+
+// DNS says whom to ask.
+type DNS struct {
+	// Resolvers are host:port; empty for those of /etc/resolv.conf.
+	Resolvers []string `json:"resolvers,omitempty"`
+}
+
+// Stage is when a policy is applied.
+type Stage string
+
+const (
+	StageAccept   Stage = "Accept"   // at SMTP time; over the limit is 451 4.7.1
+	StageDelivery Stage = "Delivery" // in the queue; over the limit waits
+)
+
+// LimitKey is what a limit is counted per.
+type LimitKey string
+
+const (
+	KeySite         LimitKey = "Site"         // Delivery: the domains that share their MX hosts
+	KeySenderDomain LimitKey = "SenderDomain" // Delivery: the domain of the SendingDomain, or of the reverse path
+	KeySender       LimitKey = "Sender"       // Accept: the AUTH user, else the reverse path
+)
+
+// RatePolicy limits messages and connections. Of several that apply, the strictest binds.
+type RatePolicy struct {
+	// Name is namespace/name of the RateLimitPolicy.
+	Name  string   `json:"name"`
+	Stage Stage    `json:"stage"`
+	Key   LimitKey `json:"key"`
+	// SenderDomains limits the policy to mail of these SendingDomains; empty for all.
+	SenderDomains []string `json:"senderDomains,omitempty"`
+	// DestinationDomains limits the policy to mail for these domains; empty for all.
+	DestinationDomains []string `json:"destinationDomains,omitempty"`
+	// Messages per PerSeconds, at most Burst at once; 0 for no such limit.
+	Messages   int `json:"messages,omitempty"`
+	PerSeconds int `json:"perSeconds,omitempty"`
+	Burst      int `json:"burst,omitempty"`
+	// MaxConnections at the same time; 0 for no such limit.
+	MaxConnections int `json:"maxConnections,omitempty"`
+}
+
+// Admin is the door for the operator (mTLS) and for metrics.
+type Admin struct {
+	CertFile string `json:"certFile"`
+	KeyFile  string `json:"keyFile"`
+	// CAFile signs the clients that may ask.
+	CAFile string `json:"caFile"`
+	// MetricsTokenFile holds the bearer token that a scraper may show in place of a client certificate.
+	MetricsTokenFile string `json:"metricsTokenFile,omitempty"`
+}
+
+// Domain is a SendingDomain.
+type Domain struct {
+	// Name is lower case, in A-labels.
+	Name string `json:"name"`
+	// Users who may send as it after AUTH.
+	Users []string `json:"users,omitempty"`
+	// Sign says that all mail whose From is this domain is signed. With Sign and no Keys, such mail is
+	// answered 451 4.7.5: never unsigned.
+	Sign bool      `json:"sign"`
+	Keys []DKIMKey `json:"keys,omitempty"`
+}
+
+// Algorithm of a DKIM key.
+type Algorithm string
+
+const (
+	RSA2048 Algorithm = "RSA2048"
+	Ed25519 Algorithm = "Ed25519"
+)
+
+// DKIMKey makes one signature.
+type DKIMKey struct {
+	Selector  string    `json:"selector"`
+	Algorithm Algorithm `json:"algorithm"`
+	// File is a PKCS #8 PEM file.
+	File string `json:"file"`
+}

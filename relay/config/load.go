@@ -1,0 +1,101 @@
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// ErrIncomplete says that files of a set are missing or do not match the index, as when a volume is being
+// updated. The caller keeps what it has and tries again.
+var ErrIncomplete = errors.New("the configuration is incomplete")
+
+// Load reads the configuration in dir. It returns an error that wraps ErrIncomplete for a set that is not
+// complete yet, and any other error for one that never will be.
+func Load(dir string) (*Config, error) {
+	index, err := loadIndex(dir)
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{Generation: index.Generation, Dir: dir}
+	for _, name := range slices.Sorted(maps.Keys(index.Files)) {
+		data, err := readVerified(dir, name, index.Files[name])
+		if err != nil {
+			return nil, err
+		}
+		if err := c.take(name, data); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if c.Relay.Hostname == "" {
+		return nil, fmt.Errorf("%s does not list %s", IndexFile, RelayFile)
+	}
+	return c, nil
+}
+
+func loadIndex(dir string) (Index, error) {
+	var index Index
+	data, err := os.ReadFile(filepath.Join(dir, IndexFile))
+	if err != nil {
+		return index, fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	if err := json.Unmarshal(data, &index); err != nil {
+		return index, fmt.Errorf("%s: %w", IndexFile, err)
+	}
+	if index.Format != Format {
+		return index, fmt.Errorf("%s has format %d; this relay reads format %d", IndexFile, index.Format, Format)
+	}
+	return index, nil
+}
+
+func readVerified(dir, name, digest string) ([]byte, error) {
+	if name != filepath.Base(name) {
+		return nil, fmt.Errorf("%s lists %q, which is not a plain file name", IndexFile, name)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	if Digest(data) != digest {
+		return nil, fmt.Errorf("%w: %s does not match its digest", ErrIncomplete, name)
+	}
+	return data, nil
+}
+
+// take adds the contents of one file. Files other than JSON are read by who uses them.
+func (c *Config) take(name string, data []byte) error {
+	switch {
+	case name == RelayFile:
+		return decode(data, &c.Relay)
+	case strings.HasPrefix(name, "domains-") && strings.HasSuffix(name, ".json"):
+		var shard []Domain
+		if err := decode(data, &shard); err != nil {
+			return err
+		}
+		c.Domains = append(c.Domains, shard...)
+	}
+	return nil
+}
+
+func decode(data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+// Digest is the form in which Index holds a file's contents.
+func Digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// Path is where a file named in the configuration is.
+func (c *Config) Path(file string) string { return filepath.Join(c.Dir, file) }

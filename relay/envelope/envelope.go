@@ -1,0 +1,125 @@
+// Package envelope owns the envelope of a message: who sent it, to whom, and what became of each
+// recipient. Its state machine is pure: it is told the time and the dice.
+package envelope
+
+import (
+	"time"
+
+	"github.com/postrider/postrider/relay/reply"
+)
+
+// ID is a spool id: unique in a cluster, sortable by time of acceptance, safe in logs, file names and
+// the reply "250 2.0.0 queued as ID". It is not the Message-ID.
+type ID string
+
+// Key names an entry of the spool: a message and one of its destinations.
+type Key struct {
+	ID     ID
+	Domain string
+}
+
+// Origin says how a message came to us.
+type Origin string
+
+const (
+	// Submitted came from an authenticated client.
+	Submitted Origin = "Submitted"
+	// Trusted came from a client in access.trustedCIDRs.
+	Trusted Origin = "Trusted"
+	// Relayed came from anyone else, for a recipient we relay to.
+	Relayed Origin = "Relayed"
+	// Internal was made here: a DSN.
+	Internal Origin = "Internal"
+)
+
+// Envelope is one message for one destination: the recipients that share a domain.
+type Envelope struct {
+	ID ID `json:"id"`
+	// Domain is the recipients' domain: lower case, A-labels, or an address literal.
+	Domain string `json:"domain"`
+	// ReversePath is the address of MAIL FROM, without brackets; empty for <>.
+	ReversePath string `json:"from"`
+	// Tenant is the SendingDomain that the message is sent as; empty when there is none.
+	Tenant string `json:"tenant,omitempty"`
+	// User is the name the client authenticated with; empty when it did not.
+	User   string `json:"user,omitempty"`
+	Origin Origin `json:"origin"`
+	// Accepted is when the message was answered 250.
+	Accepted time.Time `json:"accepted"`
+	// Size is the length of the stored message, trace header and signatures included, in octets.
+	Size int64 `json:"size"`
+	// EightBit says that the message needs 8BITMIME (RFC 6152).
+	EightBit bool `json:"eightBit,omitempty"`
+	// UTF8 says that the message needs SMTPUTF8 (RFC 6531).
+	UTF8 bool `json:"utf8,omitempty"`
+	// Held is the reason for which an admin holds the entry; empty when nobody does.
+	Held string `json:"held,omitempty"`
+	// Recipients still in the queue. One that reached a final state leaves the record when that is stored.
+	Recipients []Recipient `json:"recipients"`
+}
+
+// Key is the entry's name in the spool.
+func (e *Envelope) Key() Key { return Key{ID: e.ID, Domain: e.Domain} }
+
+// Due is when the entry is next to be attempted: the earliest due time of its queued recipients.
+func (e *Envelope) Due() time.Time {
+	var due time.Time
+	for _, r := range e.Recipients {
+		if r.State == Queued && (due.IsZero() || r.Due.Before(due)) {
+			due = r.Due
+		}
+	}
+	return due
+}
+
+// Attempts is the highest number of attempts made for any of the recipients.
+func (e *Envelope) Attempts() int {
+	attempts := 0
+	for _, r := range e.Recipients {
+		attempts = max(attempts, r.Attempts)
+	}
+	return attempts
+}
+
+// Disposition is where a recipient is in its life. Every accepted recipient is in exactly one.
+type Disposition string
+
+const (
+	// Queued is every state before the end, deferred and held included.
+	Queued Disposition = "Queued"
+	// Delivered: the next hop answered 2xx.
+	Delivered Disposition = "Delivered"
+	// Failed for good, whether or not a DSN was due.
+	Failed Disposition = "Failed"
+	// Suppressed: dropped by the suppression list.
+	Suppressed Disposition = "Suppressed"
+	// Removed by an admin's recorded act.
+	Removed Disposition = "Removed"
+)
+
+// Recipient is one address and its state.
+type Recipient struct {
+	// Address is the address of RCPT TO, without brackets, quoted where RFC 5321 wants it.
+	Address string      `json:"address"`
+	State   Disposition `json:"state"`
+	// Attempts begun so far.
+	Attempts int `json:"attempts,omitempty"`
+	// Due is when the next attempt may begin.
+	Due time.Time `json:"due"`
+	// Last is the outcome of the latest attempt that ended.
+	Last *Outcome `json:"last,omitempty"`
+	// DelayNotified says that a delay DSN was made.
+	DelayNotified bool `json:"delayNotified,omitempty"`
+}
+
+// Outcome is how an attempt ended for one recipient.
+type Outcome struct {
+	// Reply is the final reply: the peer's, or one we made up when there was none (421 4.4.1 no route).
+	Reply reply.Reply `json:"reply"`
+	// NextHop is the host and address spoken to, "mx1.example.com[192.0.2.1]:25"; empty when none was reached.
+	NextHop string `json:"nextHop,omitempty"`
+	// TLS is the protocol and cipher, "TLS1.3 TLS_AES_128_GCM_SHA256"; empty for plaintext.
+	TLS string `json:"tls,omitempty"`
+	// At is when the attempt ended.
+	At time.Time `json:"at"`
+}

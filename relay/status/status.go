@@ -1,0 +1,86 @@
+// Package status is everything a relay reports: fact, from the relay to the operator. Plain structs,
+// standard library only.
+package status
+
+import "time"
+
+// Status is what GET /status answers.
+type Status struct {
+	// Pod is the host name the process runs under: the pod's name.
+	Pod     string `json:"pod"`
+	Version string `json:"version"`
+	// Generation is that of the configuration in force; 0 when there is none.
+	Generation int64 `json:"generation"`
+	// ConfigError says why a newer configuration is not in force; empty when there is none.
+	ConfigError string    `json:"configError,omitempty"`
+	Started     time.Time `json:"started"`
+	Queue       Queue     `json:"queue"`
+	// Slowest are up to ten destinations whose mail waits longest.
+	Slowest   []Destination `json:"slowest,omitempty"`
+	Ledger    Ledger        `json:"ledger"`
+	Listeners []Listener    `json:"listeners"`
+	// Policies are the names of the rate policies in force.
+	Policies []string `json:"policies,omitempty"`
+}
+
+// Queue counts recipients, not messages.
+type Queue struct {
+	// Queued is all of them: waiting, deferred and held.
+	Queued int64 `json:"queued"`
+	// Deferred have been tried at least once.
+	Deferred int64 `json:"deferred"`
+	// Held are kept back by an admin.
+	Held int64 `json:"held"`
+	// Oldest is when the oldest message in the queue was accepted; nil when the queue is empty.
+	Oldest *time.Time `json:"oldest,omitempty"`
+}
+
+// Destination says why mail for a domain waits.
+type Destination struct {
+	Domain string `json:"domain"`
+	Queue
+	// Reason is one of the closed set of Reasons.
+	Reason Reason `json:"reason"`
+	// Since is when that reason began to hold.
+	Since time.Time `json:"since"`
+	// Reply is the last reply of an attempt, if there was one.
+	Reply string `json:"reply,omitempty"`
+}
+
+// Reason is why mail waits.
+type Reason string
+
+const (
+	Ready        Reason = "Ready"        // may go at any moment
+	InFlight     Reason = "InFlight"     // an attempt is running
+	Deferred     Reason = "Deferred"     // the receiver said 4xx, or could not be reached
+	RateLimited  Reason = "RateLimited"  // a RateLimitPolicy's messages or connections bind
+	Held         Reason = "Held"         // an admin holds it
+	LookupFailed Reason = "LookupFailed" // DNS gave no answer
+)
+
+// Ledger counts recipients since the spool was made:
+// Accepted = Delivered + Queued + Failed + Suppressed + Removed.
+type Ledger struct {
+	Accepted   int64 `json:"accepted"`
+	Delivered  int64 `json:"delivered"`
+	Queued     int64 `json:"queued"`
+	Failed     int64 `json:"failed"`
+	Suppressed int64 `json:"suppressed"`
+	Removed    int64 `json:"removed"`
+}
+
+// Balanced says that the books are right.
+func (l Ledger) Balanced() bool {
+	return l.Accepted == l.Delivered+l.Queued+l.Failed+l.Suppressed+l.Removed
+}
+
+// Listener is one port as it is.
+type Listener struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// Error says why the listener does not listen, or serves without TLS; empty when all is well.
+	Error string `json:"error,omitempty"`
+	// CertificateExpires is when the certificate in use ends; nil without TLS.
+	CertificateExpires *time.Time `json:"certificateExpires,omitempty"`
+}
