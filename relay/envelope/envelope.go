@@ -3,6 +3,7 @@
 package envelope
 
 import (
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/relay/reply"
@@ -122,4 +123,13 @@ type Outcome struct {
 	TLS string `json:"tls,omitempty"`
 	// At is when the attempt ended.
 	At time.Time `json:"at"`
+}
+
+// SenderDomain is whom the message is counted and routed for: the SendingDomain, else the domain of the reverse
+// path, else empty.
+func (e *Envelope) SenderDomain() string {
+	if e.Tenant != "" {
+		return e.Tenant
+	}
+	return strings.ToLower(e.ReversePath[strings.LastIndex(e.ReversePath, "@")+1:])
 }
