@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"relay/deliver":  {"relay/config", "relay/envelope", "relay/reply", "relay/route"},
 	"relay/bounce":   {"relay/envelope", "relay/reply"},
 	"relay/listener": {"relay/auth", "relay/config", "relay/envelope", "relay/reply"},
-	"relay/admin":    {"relay/status"},
+	"relay/admin":    {"relay/envelope", "relay/status"},
 	"relay/smtptest": {"relay/reply"},
 	"relay":          {"relay/..."},
 
