@@ -1,0 +1,117 @@
+# Postrider. `make help` lists what there is to make; everything it needs is built from pinned Go modules.
+
+IMG ?= ghcr.io/postrider/postrider:dev
+CLUSTER ?= local
+FUZZTIME ?= 20s
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+export CGO_ENABLED ?= 0
+export KUBEBUILDER_ASSETS := $(CURDIR)/bin/kube
+
+GOBUILD := hack/gobuild.sh
+TOOLS := $(GOBUILD) hack/tools bin/tools
+LINTER := golangci-lint=sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+##@ See it work
+
+.PHONY: try
+try: bin/postrider ## A relay without a cluster and without root: accepts, signs, delivers, defers, bounces
+	go run ./hack/try
+
+.PHONY: demo
+demo: ## The whole system on a real cluster (CLUSTER=current: the current kube context, IMG= to pull)
+	@CLUSTER=$(CLUSTER) IMG=$(IMG) hack/demo/run.sh
+
+##@ Build
+
+.PHONY: build
+build: bin/manager bin/relay bin/postrider ## bin/manager, bin/relay and bin/postrider, static
+
+.PHONY: bin/manager bin/relay bin/postrider
+bin/manager bin/relay bin/postrider: bin/%:
+	@hack/step.sh "building $@" go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/$*
+
+.PHONY: image
+image: bin/manager bin/relay ## bin/image.tar, the container image, without a container engine
+	@hack/step.sh "packing $(IMG)" go run ./hack/image -name $(IMG) -out bin/image.tar -user 65532 bin/manager bin/relay
+
+.PHONY: generate
+generate: ## Deep copies, CRDs, RBAC and the API reference from the Go types
+	@$(TOOLS) controller-gen=sigs.k8s.io/controller-tools/cmd/controller-gen crd-ref-docs=github.com/elastic/crd-ref-docs
+	@hack/step.sh "generating" hack/generate.sh
+
+##@ Test
+
+.PHONY: test
+test: gotestsum kube-test ## Every test that needs no root: unit, engine over real sockets, crash clones, envtest
+	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: e2e
+e2e: cluster-up image ## Scenarios on a real node with real peers; needs root
+	@hack/step.sh "loading $(IMG)" bin/cluster load bin/image.tar
+	@test/e2e/run.sh $(E2EFLAGS)
+
+.PHONY: bench
+bench: ## The engine beside Postfix and the floor program; writes bin/bench.json
+	go run ./hack/bench
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZTIME each
+	@hack/fuzz.sh $(FUZZTIME)
+
+##@ Check
+
+.PHONY: lint
+lint: ## golangci-lint, with the Kubernetes API conventions for api/
+	@$(TOOLS) $(LINTER)
+	@hack/step.sh "linting" bin/tools/golangci-lint run ./...
+
+.PHONY: verify
+verify: ## Generated files, module files, formatting and imports are as they should be
+	@hack/verify.sh
+
+.PHONY: vulncheck
+vulncheck: ## Known vulnerabilities that our code reaches (asks vuln.go.dev)
+	@$(TOOLS) govulncheck=golang.org/x/vuln/cmd/govulncheck
+	@bin/tools/govulncheck ./...
+
+##@ The throwaway cluster
+
+.PHONY: kube
+kube: ## bin/kube: etcd and the Kubernetes programs, built from pinned modules
+	@hack/kube/build.sh
+
+.PHONY: cluster-up
+cluster-up: kube bin/cluster ## Bring up the one-node cluster; needs root
+	@bin/cluster up
+
+.PHONY: cluster-down
+cluster-down: bin/cluster ## Take it down and leave nothing behind
+	@bin/cluster down
+
+.PHONY: bin/cluster
+bin/cluster:
+	@go build -trimpath -o $@ ./hack/cluster
+
+##@ Else
+
+.PHONY: clean
+clean: ## Remove bin/
+	rm -rf bin
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+# What the tests themselves run.
+.PHONY: gotestsum kube-test
+gotestsum:
+	@$(TOOLS) gotestsum=gotest.tools/gotestsum
+kube-test:
+	@hack/kube/build.sh etcd kubectl kube-apiserver
