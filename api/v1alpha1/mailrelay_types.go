@@ -1,0 +1,417 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MailRelay is a group of relay pods that accept mail, keep it in a durable queue and deliver it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:shortName=mr,categories=mail
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether enough pods serve"
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why it is ready or not"
+// +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.status.replicas`,description="Pods there are"
+// +kubebuilder:printcolumn:name="Available",type=integer,JSONPath=`.status.readyReplicas`,description="Pods that serve"
+// +kubebuilder:printcolumn:name="Queued",type=integer,JSONPath=`.status.queue.queued`,description="Recipients in the queue"
+// +kubebuilder:printcolumn:name="Oldest",type=date,JSONPath=`.status.queue.oldestMessageTime`,description="How long the oldest message has been in the queue"
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Deferred",type=integer,JSONPath=`.status.queue.deferred`,priority=1,description="Recipients tried at least once"
+// +kubebuilder:printcolumn:name="TLS",type=string,JSONPath=`.status.conditions[?(@.type=="TLSReady")].status`,priority=1,description="Whether the listeners have valid certificates"
+// +kubebuilder:printcolumn:name="Endpoint",type=string,JSONPath=`.status.endpoint`,priority=1,description="Where clients connect"
+// +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`,priority=1,description="Version of the relay pods"
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1,description="What stands in the way, and what to do"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name names the pods and Services too: use at most 40 lower case letters, digits and hyphens, beginning with a letter and ending with a letter or digit"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.endsWith('-pods')",message="metadata.name must not end in -pods, which is how the Service of a relay's pods is named: choose another name"
+type MailRelay struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+	// spec is what the relay shall be.
+	// +required
+	Spec MailRelaySpec `json:"spec,omitzero"`
+	// status is what the relay is.
+	// +default={"observedGeneration": -1}
+	// +optional
+	Status MailRelayStatus `json:"status,omitzero"`
+}
+
+// MailRelayList is a list of MailRelays.
+// +kubebuilder:object:root=true
+type MailRelayList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []MailRelay `json:"items"`
+}
+
+// MailRelaySpec is what a relay shall be.
+// +kubebuilder:validation:XValidation:rule="!has(self.service.externalTrafficPolicy) || self.service.type in ['LoadBalancer', 'NodePort']",fieldPath=".service.externalTrafficPolicy",message="externalTrafficPolicy is for a Service that is reached from outside: remove it, or set service.type to LoadBalancer or NodePort"
+type MailRelaySpec struct {
+	// replicas is the number of relay pods. Each has a queue of its own on a volume of its own.
+	// +kubebuilder:default:=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	Replicas int32 `json:"replicas,omitempty"`
+
+	// hostname is the name that the relay gives in its greeting, EHLO, Received headers and bounces. It should
+	// resolve to the egress addresses, and they to it.
+	// +required
+	Hostname DomainName `json:"hostname,omitempty"`
+
+	// postmaster gets the mail for postmaster and abuse at the hostname (RFC 5321 section 4.5.1), and is the
+	// sender in the From header of bounces.
+	// +required
+	Postmaster Address `json:"postmaster,omitempty"`
+
+	// listeners are the ports that accept mail.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(l, self.exists_one(m, m.port == l.port))",message="two listeners have the same port: give each a port of its own"
+	// +listType=map
+	// +listMapKey=name
+	// +required
+	Listeners []Listener `json:"listeners,omitempty"`
+
+	// access says who may relay without AUTH. By default nobody may.
+	// +kubebuilder:default:={}
+	// +optional
+	Access Access `json:"access,omitzero"`
+
+	// service shapes the Service in front of the listeners.
+	// +kubebuilder:default:={}
+	// +optional
+	Service Service `json:"service,omitzero"`
+
+	// queue says where mail is kept, and how long and how often it is tried.
+	// +required
+	Queue Queue `json:"queue,omitzero"`
+
+	// routes say where mail goes. The first that matches wins; mail that none matches goes to the MX hosts of
+	// its recipients' domains.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(r, self.exists_one(s, s.name == r.name))",message="two routes have the same name: give each a name of its own"
+	// +listType=atomic
+	// +optional
+	Routes []Route `json:"routes,omitempty"`
+
+	// egress says how the world sees this relay.
+	// +optional
+	Egress Egress `json:"egress,omitzero"`
+
+	// dns says which DNS servers the relay asks.
+	// +optional
+	DNS DNS `json:"dns,omitzero"`
+
+	// pod adds to the relay pods.
+	// +optional
+	Pod Pod `json:"pod,omitzero"`
+
+	// networkPolicy says whether the operator keeps a NetworkPolicy for the relay pods: it admits clients to the
+	// listeners, the operator to the status port and any pod to the metrics port.
+	// +kubebuilder:default:=Managed
+	// +optional
+	NetworkPolicy NetworkPolicyMode `json:"networkPolicy,omitempty"`
+
+	// reconciliation can be Paused: the operator then leaves the relay and its objects as they are and goes on
+	// to report their status.
+	// +kubebuilder:default:=Active
+	// +optional
+	Reconciliation Reconciliation `json:"reconciliation,omitempty"`
+}
+
+// Listener is a port that accepts mail.
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Submission' || has(self.auth)",fieldPath=".auth",message="a Submission listener needs auth.users.secretRef: name a Secret with the users"
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Relay' || !has(self.auth)",fieldPath=".auth",message="a Relay listener offers no AUTH: remove auth, or set mode to Submission"
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Submission' || has(self.tls) && self.tls.mode in ['Required', 'Implicit']",fieldPath=".tls",message="a Submission listener takes passwords: set tls.mode to Required (STARTTLS) or Implicit"
+type Listener struct {
+	// name is unique in the relay.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && !self.contains('--')",message="must be usable as the name of a port: lower case letters, digits and single hyphens, beginning with a letter and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['status', 'metrics', 'health'])",message="status, metrics and health are ports of the relay itself: choose another name"
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// port is the port of the Service. In the pod, a port below 1024 becomes port + 2000, and 25 becomes 2525.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +kubebuilder:validation:XValidation:rule="!(self in [525, 8081, 8443, 9090]) && (self < 2001 || self > 3023)",message="525, 2001 to 3023, 8081, 8443 and 9090 are taken inside the pod: choose another port"
+	// +required
+	Port int32 `json:"port,omitempty"`
+
+	// mode is Relay for other mail servers and trusted clients, without AUTH, or Submission for clients that
+	// authenticate (RFC 6409).
+	// +required
+	Mode ListenerMode `json:"mode,omitempty"`
+
+	// tls is how the listener uses TLS. Left out on a Relay listener, it means mode None.
+	// +optional
+	TLS *ListenerTLS `json:"tls,omitempty"`
+
+	// auth is who may authenticate on a Submission listener.
+	// +optional
+	Auth *ListenerAuth `json:"auth,omitempty"`
+}
+
+// ListenerMode says whom a listener is for.
+// +kubebuilder:validation:Enum=Relay;Submission
+type ListenerMode string
+
+const (
+	// ListenerRelay is for other mail servers and trusted clients; no AUTH.
+	ListenerRelay ListenerMode = "Relay"
+	// ListenerSubmission is for clients that authenticate (RFC 6409).
+	ListenerSubmission ListenerMode = "Submission"
+)
+
+// ListenerTLS is how a listener uses TLS.
+// +kubebuilder:validation:XValidation:rule="(self.mode == 'None') != has(self.secretRef)",fieldPath=".secretRef",message="give secretRef, the name of a kubernetes.io/tls Secret, unless mode is None; with None remove it"
+type ListenerTLS struct {
+	// mode is None, Opportunistic (STARTTLS is offered), Required (STARTTLS before MAIL and AUTH) or Implicit
+	// (TLS from the first octet, RFC 8314).
+	// +required
+	Mode ListenerTLSMode `json:"mode,omitempty"`
+
+	// secretRef names a Secret with the keys tls.crt (the certificate chain) and tls.key, both PEM. A changed
+	// Secret is in force within two minutes, without a restart.
+	// +optional
+	SecretRef *SecretReference `json:"secretRef,omitempty"`
+}
+
+// ListenerTLSMode is how a listener uses TLS.
+// +kubebuilder:validation:Enum=None;Opportunistic;Required;Implicit
+type ListenerTLSMode string
+
+const (
+	// ListenerTLSNone is without TLS.
+	ListenerTLSNone ListenerTLSMode = "None"
+	// ListenerTLSOpportunistic offers STARTTLS.
+	ListenerTLSOpportunistic ListenerTLSMode = "Opportunistic"
+	// ListenerTLSRequired wants STARTTLS before MAIL and AUTH.
+	ListenerTLSRequired ListenerTLSMode = "Required"
+	// ListenerTLSImplicit is TLS from the first octet.
+	ListenerTLSImplicit ListenerTLSMode = "Implicit"
+)
+
+// ListenerAuth is who may authenticate.
+type ListenerAuth struct {
+	// users are names with passwords.
+	// +required
+	Users Users `json:"users,omitzero"`
+}
+
+// Users are names with passwords.
+type Users struct {
+	// secretRef names a Secret whose key "users" holds htpasswd lines with bcrypt hashes, as `htpasswd -nB NAME`
+	// prints them.
+	// +required
+	SecretRef SecretReference `json:"secretRef,omitzero"`
+}
+
+// Access says who may relay without AUTH.
+type Access struct {
+	// trustedCIDRs are the addresses of clients that may send to any recipient.
+	// +kubebuilder:validation:MaxItems=64
+	// +listType=set
+	// +optional
+	TrustedCIDRs []TrustedCIDR `json:"trustedCIDRs,omitempty"`
+
+	// undeclaredSenders says what trusted clients may send as: Reject holds them to the SendingDomains of the
+	// relay, Accept lets them send as any domain, unsigned where there is no SendingDomain.
+	// +kubebuilder:default:=Reject
+	// +optional
+	UndeclaredSenders UndeclaredSenders `json:"undeclaredSenders,omitempty"`
+}
+
+// UndeclaredSenders says what trusted clients may send as.
+// +kubebuilder:validation:Enum=Reject;Accept
+type UndeclaredSenders string
+
+const (
+	// UndeclaredReject holds trusted clients to the SendingDomains of the relay.
+	UndeclaredReject UndeclaredSenders = "Reject"
+	// UndeclaredAccept lets trusted clients send as any domain.
+	UndeclaredAccept UndeclaredSenders = "Accept"
+)
+
+// Queue says where mail is kept, and how long and how often it is tried.
+// +kubebuilder:validation:XValidation:rule="self.delayWarningSeconds < self.maxMessageAgeSeconds",fieldPath=".delayWarningSeconds",message="the delay warning would come after the message has expired: set delayWarningSeconds below maxMessageAgeSeconds, or to 0 for none"
+type Queue struct {
+	// storage is the volume of each pod.
+	// +required
+	Storage Storage `json:"storage,omitzero"`
+
+	// retry says how often a deferred message is tried.
+	// +kubebuilder:default:={}
+	// +optional
+	Retry Retry `json:"retry,omitzero"`
+
+	// maxMessageAgeSeconds is how long a message is tried before it fails and its sender gets a bounce. The
+	// default is 5 days.
+	// +kubebuilder:default:=432000
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=2592000
+	// +optional
+	MaxMessageAgeSeconds int32 `json:"maxMessageAgeSeconds,omitempty"`
+
+	// delayWarningSeconds is when the sender of a message that is still being tried is told so; 0 is never. The
+	// default is 4 hours.
+	// +kubebuilder:default:=14400
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2592000
+	// +optional
+	DelayWarningSeconds *int32 `json:"delayWarningSeconds,omitempty"`
+
+	// maxMessageBytes is the size of the largest message that is accepted, in octets (RFC 1870). The default is
+	// 50 MiB.
+	// +kubebuilder:default:=52428800
+	// +kubebuilder:validation:Minimum=65536
+	// +kubebuilder:validation:Maximum=1073741824
+	// +optional
+	MaxMessageBytes int64 `json:"maxMessageBytes,omitempty"`
+}
+
+// Route says where mail goes.
+// +kubebuilder:validation:XValidation:rule="has(self.smartHosts) != has(self.mx)",message="a route needs exactly one of smartHosts and mx: give one of them (mx: {} is enough)"
+type Route struct {
+	// name is unique in the relay; logs and status show it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be lower case letters, digits and hyphens, beginning and ending with a letter or digit"
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// match selects mail; left out or empty, it matches all.
+	// +optional
+	Match RouteMatch `json:"match,omitzero"`
+
+	// smartHosts take all mail of the route. They are tried in this order. Anyone may send to the
+	// match.recipientDomains of such a route.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(i, i.host == h.host && i.port == h.port))",message="a smart host stands there twice: list each host and port once"
+	// +listType=atomic
+	// +optional
+	SmartHosts []SmartHost `json:"smartHosts,omitempty"`
+
+	// mx sends to the MX hosts of the recipient's domain (RFC 5321 section 5.1).
+	// +optional
+	MX *MX `json:"mx,omitempty"`
+}
+
+// RouteMatch selects mail. Of two lists, both must match.
+type RouteMatch struct {
+	// recipientDomains are the domains of the recipient, literally; empty for all.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=set
+	// +optional
+	RecipientDomains []DomainName `json:"recipientDomains,omitempty"`
+
+	// senderDomains are the domains of the reverse path, literally; empty for all.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=set
+	// +optional
+	SenderDomains []DomainName `json:"senderDomains,omitempty"`
+}
+
+// SmartHost is a next hop that takes all mail of a route.
+// +kubebuilder:validation:XValidation:rule="!has(self.secretRef) || !has(self.tls) || self.tls == 'Required'",fieldPath=".tls",message="a password is sent only over verified TLS: set tls to Required, with caSecretRef for a private CA, or remove secretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.caSecretRef) || !has(self.tls) || self.tls == 'Required'",fieldPath=".caSecretRef",message="only tls Required verifies the host: set tls to Required, or remove caSecretRef"
+type SmartHost struct {
+	// host is a name or an address. Names are resolved to addresses, not to MX hosts.
+	// +required
+	Host HostOrIP `json:"host,omitempty"`
+
+	// port is the port of the host: 587 or 25 as a rule.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +required
+	Port int32 `json:"port,omitempty"`
+
+	// tls is None, Opportunistic (STARTTLS if offered, not verified) or Required (STARTTLS, chain and name
+	// verified; mail waits otherwise). Left out, it means Required.
+	// +optional
+	TLS HopTLS `json:"tls,omitempty"`
+
+	// secretRef names a Secret with the keys username and password for AUTH.
+	// +optional
+	SecretRef *SecretReference `json:"secretRef,omitempty"`
+
+	// caSecretRef names a Secret whose key ca.crt holds the CA certificates, PEM, that the host's chain must end
+	// in. Left out, those of the system hold.
+	// +optional
+	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
+}
+
+// HopTLS is how TLS is used towards a next hop.
+// +kubebuilder:validation:Enum=None;Opportunistic;Required
+type HopTLS string
+
+const (
+	// HopTLSNone is without TLS.
+	HopTLSNone HopTLS = "None"
+	// HopTLSOpportunistic uses STARTTLS if it is offered, unverified.
+	HopTLSOpportunistic HopTLS = "Opportunistic"
+	// HopTLSRequired defers mail unless chain and name are verified.
+	HopTLSRequired HopTLS = "Required"
+)
+
+// MX sends to the MX hosts of the recipient's domain.
+type MX struct {
+	// port is the port of the MX hosts. Left out, it is 25; another one is for tests.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	// +optional
+	Port int32 `json:"port,omitempty"`
+
+	// allowCIDRs are the private, loopback and link-local ranges that an MX host may be in. All others of these
+	// are refused, so that the DNS of a stranger cannot point the relay at the cluster's inside.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=set
+	// +optional
+	AllowCIDRs []CIDR `json:"allowCIDRs,omitempty"`
+}
+
+// Egress says how the world sees a relay.
+type Egress struct {
+	// addresses are the public addresses that mail leaves from. SPF is checked against them, and only their
+	// address families are dialled. Nothing binds to them.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=set
+	// +optional
+	Addresses []IPAddress `json:"addresses,omitempty"`
+}
+
+// DNS says which DNS servers a relay asks.
+type DNS struct {
+	// resolvers are DNS servers. Left out, the relay asks those of its pod.
+	// +kubebuilder:validation:MaxItems=4
+	// +listType=atomic
+	// +optional
+	Resolvers []Resolver `json:"resolvers,omitempty"`
+}
+
+// NetworkPolicyMode says who keeps the NetworkPolicy.
+// +kubebuilder:validation:Enum=Managed;Unmanaged
+type NetworkPolicyMode string
+
+const (
+	// NetworkPolicyManaged is kept by the operator.
+	NetworkPolicyManaged NetworkPolicyMode = "Managed"
+	// NetworkPolicyUnmanaged is left to the admin.
+	NetworkPolicyUnmanaged NetworkPolicyMode = "Unmanaged"
+)
+
+// Reconciliation says whether the operator acts.
+// +kubebuilder:validation:Enum=Active;Paused
+type Reconciliation string
+
+const (
+	// ReconciliationActive lets the operator act.
+	ReconciliationActive Reconciliation = "Active"
+	// ReconciliationPaused lets it only report.
+	ReconciliationPaused Reconciliation = "Paused"
+)

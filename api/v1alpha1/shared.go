@@ -1,0 +1,66 @@
+package v1alpha1
+
+// DomainName is a mail domain in lower case, internationalised ones as A-labels (RFC 5890), with at least two
+// labels and no dot at the end.
+// +kubebuilder:validation:MinLength=3
+// +kubebuilder:validation:MaxLength=253
+// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="must be a domain name such as example.com: lower case letters, digits, hyphens and dots, at least two labels, no dot at the end; write an internationalised name in its xn-- form"
+type DomainName string
+
+// Address is a mail address: an ASCII local part without quotes, and a domain.
+// +kubebuilder:validation:MinLength=5
+// +kubebuilder:validation:MaxLength=254
+// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9!#$%&*+/=?^_{|}~-]+([.][A-Za-z0-9!#$%&*+/=?^_{|}~-]+)*@([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="must be a plain mail address such as ops@example.com: no quotes, spaces or display name, the domain in lower case"
+type Address string
+
+// HostOrIP is a host name in lower case, or an IP address.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=253
+// +kubebuilder:validation:XValidation:rule="isIP(self) || self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$')",message="must be a host name in lower case without a dot at the end, or an IP address without brackets: write smtp.example.com or 192.0.2.1"
+type HostOrIP string
+
+// IPAddress is an IPv4 or IPv6 address.
+// +kubebuilder:validation:MinLength=2
+// +kubebuilder:validation:MaxLength=45
+// +kubebuilder:validation:XValidation:rule="isIP(self)",message="must be an IP address: write 203.0.113.10 or 2001:db8::10"
+type IPAddress string
+
+// CIDR is a range of IPv4 or IPv6 addresses.
+// +kubebuilder:validation:MinLength=4
+// +kubebuilder:validation:MaxLength=49
+// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="must be a range of addresses: write 10.0.0.0/8 or fd00::/8"
+type CIDR string
+
+// TrustedCIDR is a range of IPv4 or IPv6 addresses, no wider than /8 or /16: a wider one is a mistake that
+// makes an open relay.
+// +kubebuilder:validation:MinLength=4
+// +kubebuilder:validation:MaxLength=49
+// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="must be a range of addresses: write 10.0.0.0/8 or 2001:db8::/32"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() >= (cidr(self).ip().family() == 4 ? 8 : 16)",message="is too wide, anyone in it could relay: list ranges of at most /8 (IPv4) or /16 (IPv6)"
+type TrustedCIDR string
+
+// Resolver is the address and port of a DNS server.
+// +kubebuilder:validation:MinLength=4
+// +kubebuilder:validation:MaxLength=53
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,3}([.][0-9]{1,3}){3}|[[][0-9a-f:.]{2,45}[]]):[1-9][0-9]{0,4}$')",message="must be the address and port of a DNS server: write 192.0.2.53:53 or [2001:db8::53]:53"
+type Resolver string
+
+// Username is the name of an AUTH user.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=128
+// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([A-Za-z0-9._@+-]*[A-Za-z0-9])?$')",message="must be the name of a user in a users Secret: letters, digits and . _ @ + -, beginning and ending with a letter or digit"
+type Username string
+
+// ObjectName is the name of an object in the same namespace.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=253
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower case letters, digits, hyphens and dots"
+type ObjectName string
+
+// SecretReference names a Secret in the namespace of the object that refers to it. A Secret elsewhere cannot
+// be named.
+type SecretReference struct {
+	// name is the Secret's name.
+	// +required
+	Name ObjectName `json:"name,omitempty"`
+}
