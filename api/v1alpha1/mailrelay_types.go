@@ -76,12 +76,12 @@ type MailRelaySpec struct {
 	Listeners []Listener `json:"listeners,omitempty"`
 
 	// access says who may relay without AUTH. By default nobody may.
-	// +kubebuilder:default:={}
+	// +default={"undeclaredSenders": "Reject"}
 	// +optional
 	Access Access `json:"access,omitzero"`
 
 	// service shapes the Service in front of the listeners.
-	// +kubebuilder:default:={}
+	// +default={"type": "ClusterIP"}
 	// +optional
 	Service Service `json:"service,omitzero"`
 
@@ -91,7 +91,7 @@ type MailRelaySpec struct {
 
 	// routes say where mail goes. The first that matches wins; mail that none matches goes to the MX hosts of
 	// its recipients' domains.
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:XValidation:rule="self.all(r, self.exists_one(s, s.name == r.name))",message="two routes have the same name: give each a name of its own"
 	// +listType=atomic
 	// +optional
@@ -245,7 +245,7 @@ type Queue struct {
 	Storage Storage `json:"storage,omitzero"`
 
 	// retry says how often a deferred message is tried.
-	// +kubebuilder:default:={}
+	// +default={"initialSeconds": 300, "maxSeconds": 14400}
 	// +optional
 	Retry Retry `json:"retry,omitzero"`
 
@@ -305,13 +305,13 @@ type Route struct {
 // RouteMatch selects mail. Of two lists, both must match.
 type RouteMatch struct {
 	// recipientDomains are the domains of the recipient, literally; empty for all.
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=128
 	// +listType=set
 	// +optional
 	RecipientDomains []DomainName `json:"recipientDomains,omitempty"`
 
 	// senderDomains are the domains of the reverse path, literally; empty for all.
-	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:MaxItems=128
 	// +listType=set
 	// +optional
 	SenderDomains []DomainName `json:"senderDomains,omitempty"`

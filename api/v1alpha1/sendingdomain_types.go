@@ -61,12 +61,12 @@ type SendingDomainSpec struct {
 	Senders []Sender `json:"senders,omitempty"`
 
 	// dkim says how mail of the domain is signed (RFC 6376).
-	// +kubebuilder:default:={}
+	// +default={"signing": "Enabled", "algorithms": ["RSA2048", "Ed25519"]}
 	// +optional
 	DKIM DKIM `json:"dkim,omitzero"`
 
 	// dns says how the domain's DNS records are checked.
-	// +kubebuilder:default:={}
+	// +default={"gates": ["DKIM"], "recheckSeconds": 3600}
 	// +optional
 	DNS DomainDNS `json:"dns,omitzero"`
 }
@@ -177,8 +177,8 @@ type SendingDomainStatus struct {
 	Records []DNSRecord `json:"records,omitempty"`
 }
 
-// DKIMStatus is which keys sign. A selector stands for one key per algorithm: the key of algorithm Ed25519 is
-// published under the selector followed by "-ed".
+// DKIMStatus is which keys sign. With several algorithms, each has a selector of its own; the first algorithm's
+// stands here, and records names all.
 type DKIMStatus struct {
 	// activeSelector is the one that signs.
 	// +kubebuilder:validation:MaxLength=63
