@@ -1,0 +1,49 @@
+package message
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestFields(t *testing.T) {
+	header := "From: a@example.com\r\nSubject : one\r\n two\r\n\tthree \r\nX-Empty:\r\n\r\n"
+	fields, err := Fields([]byte(header))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := [][3]string{
+		{"From", "a@example.com", "From: a@example.com\r\n"},
+		{"Subject", "one two\tthree", "Subject : one\r\n two\r\n\tthree \r\n"},
+		{"X-Empty", "", "X-Empty:\r\n"},
+	}
+	if len(fields) != len(want) {
+		t.Fatalf("%d fields, want %d", len(fields), len(want))
+	}
+	for i, f := range fields {
+		if f.Name != want[i][0] || f.Value() != want[i][1] || string(f.Raw) != want[i][2] {
+			t.Errorf("field %d: %q = %q (%q), want %q", i, f.Name, f.Value(), f.Raw, want[i])
+		}
+	}
+	if n := Count(fields, "FROM"); n != 1 {
+		t.Errorf("FROM is there %d times, want once", n)
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	for _, header := range []string{
+		"no colon\r\n\r\n", " a continuation of nothing\r\nFrom: x\r\n\r\n", ": no name\r\n\r\n",
+		"Fr om: x\r\n\r\n", "Fröm: x\r\n\r\n", "Subject: x\r\nFrom\r\n\r\n", "no end",
+	} {
+		if fields, err := Fields([]byte(header)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("Fields(%q) = %v, %v, want ErrMalformed", header, fields, err)
+		}
+	}
+}
+
+func TestFieldsWithoutBlankLine(t *testing.T) {
+	for header, want := range map[string]int{"": 0, "\r\n": 0, "A: b\r\n": 1, "A: b": 1} {
+		if fields, err := Fields([]byte(header)); err != nil || len(fields) != want {
+			t.Errorf("Fields(%q): %d fields, %v, want %d", header, len(fields), err, want)
+		}
+	}
+}
