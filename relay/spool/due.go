@@ -1,0 +1,155 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// Item is an entry's place in the due index.
+type Item struct {
+	Key          envelope.Key
+	Due          time.Time
+	SenderDomain string
+}
+
+// Cursor is a place in the due index; the zero Cursor is its beginning.
+type Cursor struct{ after []byte }
+
+// Due lists entries that are due at or before until, the earliest first, at most limit of them, beginning behind
+// from. The returned Cursor goes on behind the last one. Held entries are not due.
+func (s *Store) Due(from Cursor, until time.Time, limit int) ([]Item, Cursor, error) {
+	if err := s.enter(); err != nil {
+		return nil, from, err
+	}
+	defer s.leave()
+	var items []Item
+	next := from.after
+	var err error
+	if next == nil {
+		items, next, err = s.dueFirst(until, limit)
+	} else {
+		items, next, err = s.dueRange(append(slices.Clone(next), 0), dueAfter(until), limit)
+	}
+	if err != nil {
+		return nil, from, fmt.Errorf("read the due index: %w", err)
+	}
+	if next == nil {
+		return items, from, nil
+	}
+	return items, Cursor{next}, nil
+}
+
+// dueFirst reads the index from its beginning.
+func (s *Store) dueFirst(until time.Time, limit int) ([]Item, []byte, error) {
+	first, watched := s.front.search()
+	found := first
+	if watched {
+		defer func() { s.front.searched(found) }()
+	}
+	items, next, err := s.dueRange(dueBound(first), dueAfter(until), limit)
+	if err != nil || limit <= 0 {
+		return nil, nil, err
+	}
+	found = nanos(until)
+	if len(items) > 0 {
+		found = nanos(items[0].Due)
+	}
+	return items, next, nil
+}
+
+// dueAfter is the smallest key that is due after until.
+func dueAfter(until time.Time) []byte {
+	n := nanos(until)
+	if n == math.MaxInt64 {
+		return []byte{kindDue + 1}
+	}
+	return dueBound(n + 1)
+}
+
+// dueRange reads the index between two keys and returns the last key it read.
+func (s *Store) dueRange(lower, upper []byte, limit int) ([]Item, []byte, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, nil, err
+	}
+	var items []Item
+	var last []byte
+	for it.First(); it.Valid() && len(items) < limit && err == nil; it.Next() {
+		var item Item
+		if item, err = dueItem(it); err == nil {
+			items = append(items, item)
+			last = append(last[:0], it.Key()...)
+		}
+	}
+	return items, last, errors.Join(err, it.Close())
+}
+
+func dueItem(it *pebble.Iterator) (Item, error) {
+	due, k, ok := parseDueKey(it.Key())
+	value, err := it.ValueAndErr()
+	if err == nil && !ok {
+		err = fmt.Errorf("key %q: %w", it.Key(), ErrDamaged)
+	}
+	return Item{Key: k, Due: time.Unix(0, due).UTC(), SenderDomain: string(value)}, err
+}
+
+// front remembers a time before which the due index is empty. Whatever was delivered has left a tombstone there, and
+// walking over a hundred thousand of them to find the first entry would take longer than all the rest.
+type front struct {
+	mu sync.Mutex
+	// first: nothing is stored that is due earlier.
+	first int64
+	// coming are the times of batches that are being committed: a search may or may not see them.
+	coming map[*int64]struct{}
+	// searching says that a search is running, seen the earliest time that came before or during it.
+	searching bool
+	seen      int64
+}
+
+// arrive announces an index key, before its batch is committed. The returned function is called after.
+func (f *front) arrive(due int64) (done func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.first = min(f.first, due)
+	f.seen = min(f.seen, due)
+	if f.coming == nil {
+		f.coming = map[*int64]struct{}{}
+	}
+	key := &due
+	f.coming[key] = struct{}{}
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.coming, key)
+	}
+}
+
+// search is where a search may begin. At most one at a time is the watched one, which calls searched at its end.
+func (f *front) search() (first int64, watched bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.searching {
+		return f.first, false
+	}
+	f.searching, f.seen = true, math.MaxInt64
+	for due := range f.coming {
+		f.seen = min(f.seen, *due)
+	}
+	return f.first, true
+}
+
+// searched ends the watched search, which saw nothing due before found.
+func (f *front) searched(found int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.searching = false
+	f.first = max(f.first, min(found, f.seen))
+}

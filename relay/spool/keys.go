@@ -1,0 +1,89 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"time"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// The first octet of a key says what it names. A domain never holds a zero octet, so that "domain\0id" sorts by
+// domain, then by id, and splits without doubt.
+const (
+	kindChunk   = 'b' // b id n       → octets of a message and their checksum
+	kindCounter = 'c' // c name       → int64, merged by addition
+	kindDue     = 'd' // d due domain\0id → sender domain
+	kindEntry   = 'e' // e domain\0id → envelope
+	kindMeta    = 'm' // m id         → what is stored of a message, and for which domains
+	kindStream  = 's' // s id         → a large message whose chunks are being written
+)
+
+func entryKey(k envelope.Key) []byte {
+	return appendName(append(make([]byte, 0, 2+len(k.Domain)+len(k.ID)), kindEntry), k)
+}
+
+func metaKey(id envelope.ID) []byte { return append([]byte{kindMeta}, id...) }
+
+func streamKey(id envelope.ID) []byte { return append([]byte{kindStream}, id...) }
+
+func counterKey(name string) []byte { return append([]byte{kindCounter}, name...) }
+
+func chunkKey(id envelope.ID, n uint32) []byte {
+	b := append(make([]byte, 0, 5+len(id)), kindChunk)
+	return binary.BigEndian.AppendUint32(append(b, id...), n)
+}
+
+func dueKey(due int64, k envelope.Key) []byte {
+	b := append(make([]byte, 0, 10+len(k.Domain)+len(k.ID)), kindDue)
+	return appendName(binary.BigEndian.AppendUint64(b, uint64(due)), k)
+}
+
+// dueBound is the smallest key of the due index at or after due.
+func dueBound(due int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{kindDue}, uint64(due))
+}
+
+func appendName(b []byte, k envelope.Key) []byte {
+	return append(append(append(b, k.Domain...), 0), k.ID...)
+}
+
+func parseEntryKey(b []byte) (envelope.Key, bool) {
+	if len(b) == 0 || b[0] != kindEntry {
+		return envelope.Key{}, false
+	}
+	return parseName(b[1:])
+}
+
+func parseDueKey(b []byte) (due int64, k envelope.Key, ok bool) {
+	if len(b) < 9 || b[0] != kindDue {
+		return 0, envelope.Key{}, false
+	}
+	k, ok = parseName(b[9:])
+	return int64(binary.BigEndian.Uint64(b[1:])), k, ok
+}
+
+func parseName(b []byte) (envelope.Key, bool) {
+	domain, id, ok := bytes.Cut(b, []byte{0})
+	return envelope.Key{Domain: string(domain), ID: envelope.ID(id)}, ok
+}
+
+// nanos is a time as the due index orders it: nanoseconds since 1970, never negative.
+func nanos(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, 0)):
+		return 0
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+// indexed is where an entry stands in the due index; a held one does not.
+func indexed(e *envelope.Envelope) (due int64, ok bool) {
+	if e == nil || e.Held != "" || len(e.Recipients) == 0 {
+		return 0, false
+	}
+	return nanos(e.Due()), true
+}

@@ -1,0 +1,190 @@
+// Package spool owns accepted mail: the octets of every message exactly as they go on the wire, one envelope
+// per message and destination, the index of what is due when, and the books that say what became of every
+// recipient. What Commit and Change answered with nil is on stable storage.
+//
+// It refuses to interpret mail, to decide when or where an entry is attempted, and to start goroutines of its own.
+// Memory grows with the number of destinations, never with that of messages.
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+var (
+	// ErrNotFound says that the spool holds no such entry or message, any more or at all.
+	ErrNotFound = errors.New("not in the spool")
+	// ErrDamaged says that what is stored does not match its checksum. Other messages are not affected.
+	ErrDamaged = errors.New("damaged in the spool")
+	// ErrHeld says that an admin holds the entry: it may not be attempted.
+	ErrHeld = errors.New("held")
+	// ErrFailed says that the store could not write. Nothing more is acknowledged; the process is ending.
+	ErrFailed = errors.New("the spool failed and accepts nothing more")
+	// ErrClosed says that Close was called.
+	ErrClosed = errors.New("the spool is closed")
+)
+
+// Options for Open. The zero value is right for production.
+type Options struct {
+	// FS holds the store; the machine's own when nil.
+	FS vfs.FS
+	// Now is the clock for ids and for entries that come without a time; time.Now when nil.
+	Now func() time.Time
+	// Logger takes the store's own reports; slog.Default when nil.
+	Logger *slog.Logger
+	// Fatal is called when the store cannot write, after the report is logged. It must end the process,
+	// and does when nil. Should it return, every later write fails with ErrFailed.
+	Fatal func(error)
+	// OnEvent is told of trouble with the disk; it must not block. May be nil.
+	OnEvent func(Event)
+	// CacheBytes is the memory for blocks read from disk, memtables not included; 32 MiB when 0.
+	CacheBytes int64
+	// MemtableBytes is the size of one memtable, of which up to four exist; 16 MiB when 0.
+	MemtableBytes uint64
+}
+
+// Store is an open spool. Its methods may be called at the same time from many goroutines.
+type Store struct {
+	db     *pebble.DB
+	fs     vfs.FS
+	dir    string
+	now    func() time.Time
+	logger *logger
+	ids    ids
+	locks  stripes
+	books  books
+	front  front
+
+	// open is held for reading by every operation, for writing by Close.
+	open   sync.RWMutex
+	closed bool
+}
+
+// Open opens the spool in dir, which is made if it does not exist. It fails when another process has it open, and
+// when a newer version of this program has written it; then nothing is touched.
+func Open(dir string, o Options) (*Store, error) {
+	o = o.withDefaults()
+	s := &Store{fs: o.FS, dir: dir, now: o.Now, logger: newLogger(o)}
+	if err := checkSchema(o.FS, dir); err != nil {
+		return nil, err
+	}
+	db, err := pebble.Open(dir, pebbleOptions(o, s.logger))
+	if err != nil {
+		return nil, fmt.Errorf("open the spool in %s: %w", dir, err)
+	}
+	s.db = db
+	if err := s.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the spool in %s: %w", dir, err), db.Close())
+	}
+	return s, nil
+}
+
+// recover brings memory in line with what is stored, and drops what a crash left half-written.
+func (s *Store) recover() error {
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	return s.loadBooks()
+}
+
+// Close waits for running operations, then closes the store. Later operations fail with ErrClosed.
+func (s *Store) Close() error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.db.Close()
+}
+
+// Free is how much of the disk is left for the spool, in octets.
+func (s *Store) Free() (uint64, error) {
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", s.dir, err)
+	}
+	return usage.AvailBytes, nil
+}
+
+// enter admits an operation; leave ends it.
+func (s *Store) enter() error {
+	s.open.RLock()
+	if s.closed {
+		s.open.RUnlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.open.RUnlock() }
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(error) { os.Exit(1) }
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 32 << 20
+	}
+	if o.MemtableBytes == 0 {
+		o.MemtableBytes = 16 << 20
+	}
+	return o
+}
+
+// memtables is how many may wait to be flushed before writes stop.
+const memtables = 4
+
+func pebbleOptions(o Options, l *logger) *pebble.Options {
+	p := &pebble.Options{
+		FS:     o.FS,
+		Logger: l,
+		Merger: adder,
+		// Pebble reserves its memtables from the cache.
+		CacheSize:                   o.CacheBytes + memtables*int64(o.MemtableBytes),
+		MemTableSize:                o.MemtableBytes,
+		MemTableStopWritesThreshold: memtables,
+		FormatMajorVersion:          pebble.FormatNewest,
+		L0CompactionThreshold:       4,
+		WALBytesPerSync:             512 << 10,
+		BytesPerSync:                512 << 10,
+		MaxOpenFiles:                1000,
+		EventListener:               l.listener(),
+	}
+	if o.FS == vfs.Default {
+		p.WithFSDefaults() // tells of a slow disk
+	}
+	return p
+}
+
+// stripes are locks for messages, by id.
+type stripes [1024]sync.Mutex
+
+// lock keeps others from changing a message until the returned function is called.
+func (l *stripes) lock(id envelope.ID) (unlock func()) {
+	h := uint32(2166136261) // FNV-1a
+	for i := range len(id) {
+		h = (h ^ uint32(id[i])) * 16777619
+	}
+	m := &l[h%uint32(len(l))]
+	m.Lock()
+	return m.Unlock
+}
