@@ -1,0 +1,149 @@
+// Package kubetest runs a real kube-apiserver with its etcd, and our definitions in it, for the tests of one
+// package. Everything else of a cluster is missing, but for what a test starts itself.
+package kubetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+)
+
+// Server is a running API server.
+type Server struct {
+	// Config is an administrator's.
+	Config *rest.Config
+	// Client reads and writes without a cache, as an administrator.
+	Client client.Client
+	Scheme *runtime.Scheme
+	env    *envtest.Environment
+}
+
+// Run starts a server, puts it in server, runs the tests and stops it. It returns the exit code for TestMain.
+func Run(m *testing.M, server *Server) int {
+	if err := server.start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := server.env.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stopping the API server:", err)
+	}
+	return code
+}
+
+func (s *Server) start() error {
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	binaries, err := Binaries(root)
+	if err != nil {
+		return err
+	}
+	s.Scheme = runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(s.Scheme), v1alpha1.AddToScheme(s.Scheme)); err != nil {
+		return err
+	}
+	s.env = &envtest.Environment{
+		BinaryAssetsDirectory: binaries,
+		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	if s.Config, err = s.env.Start(); err != nil {
+		return fmt.Errorf("starting kube-apiserver from %s: %w", binaries, err)
+	}
+	s.Client, err = client.New(s.Config, client.Options{Scheme: s.Scheme})
+	return err
+}
+
+// Binaries is the directory of kube-apiserver and etcd: KUBEBUILDER_ASSETS, or where make kube builds them.
+func Binaries(root string) (string, error) {
+	dir := os.Getenv("KUBEBUILDER_ASSETS")
+	if dir == "" {
+		dir = filepath.Join(root, "bin", "kube")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "kube-apiserver")); err != nil {
+		return "", fmt.Errorf("no kube-apiserver (%w): run make kube", err)
+	}
+	return dir, nil
+}
+
+// moduleRoot is the directory above the test's own that holds go.mod.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("no go.mod above the test's directory")
+		}
+	}
+}
+
+// Namespace makes a namespace for one test. It is not deleted: nothing in a bare API server would empty it.
+func (s *Server) Namespace(t *testing.T) string {
+	t.Helper()
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	if err := s.Client.Create(context.Background(), n); err != nil {
+		t.Fatal(err)
+	}
+	return n.Name
+}
+
+// Requests records requests that write, as the API server receives them.
+type Requests struct {
+	mu     sync.Mutex
+	writes []string
+}
+
+// Count returns a configuration whose requests r records.
+func (r *Requests) Count(config *rest.Config) *rest.Config {
+	counted := rest.CopyConfig(config)
+	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { return recorder{requests: r, next: next} })
+	return counted
+}
+
+// Writes returns the requests that write, "METHOD path", since the last call. Leases and Events are not
+// counted: they say nothing about what was reconciled.
+func (r *Requests) Writes() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	writes := r.writes
+	r.writes = nil
+	return writes
+}
+
+type recorder struct {
+	requests *Requests
+	next     http.RoundTripper
+}
+
+func (r recorder) RoundTrip(request *http.Request) (*http.Response, error) {
+	path := request.URL.Path
+	if request.Method != http.MethodGet && !strings.Contains(path, "/leases") && !strings.Contains(path, "/events") {
+		r.requests.mu.Lock()
+		r.requests.writes = append(r.requests.writes, request.Method+" "+path)
+		r.requests.mu.Unlock()
+	}
+	return r.next.RoundTrip(request)
+}
