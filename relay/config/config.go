@@ -240,4 +240,7 @@ type DKIMKey struct {
 	Algorithm Algorithm `json:"algorithm"`
 	// File is a PKCS #8 PEM file.
 	File string `json:"file"`
+	// Digest is the hex SHA-256 of the file's contents. Key files are listed here and not in the Index, which
+	// would outgrow its ConfigMap with thousands of domains.
+	Digest string `json:"digest,omitempty"`
 }

@@ -18,7 +18,8 @@ import (
 // updated. The caller keeps what it has and tries again.
 var ErrIncomplete = errors.New("the configuration is incomplete")
 
-// Load reads the configuration in dir. It returns an error that wraps ErrIncomplete for a set that is not
+// Load reads the configuration in dir, and checks the files of DKIM keys against the digests of their domains.
+// It returns an error that wraps ErrIncomplete for a set that is not
 // complete yet, and any other error for one that never will be.
 func Load(dir string) (*Config, error) {
 	index, err := loadIndex(dir)
@@ -38,7 +39,25 @@ func Load(dir string) (*Config, error) {
 	if c.Relay.Hostname == "" {
 		return nil, fmt.Errorf("%s does not list %s", IndexFile, RelayFile)
 	}
+	if err := c.verifyKeys(); err != nil {
+		return nil, err
+	}
 	return c, nil
+}
+
+// verifyKeys holds the files of the keys that carry a digest against it.
+func (c *Config) verifyKeys() error {
+	for _, d := range c.Domains {
+		for _, k := range d.Keys {
+			if k.Digest == "" {
+				continue
+			}
+			if _, err := readVerified(c.Dir, k.File, k.Digest); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func loadIndex(dir string) (Index, error) {
@@ -58,7 +77,7 @@ func loadIndex(dir string) (Index, error) {
 
 func readVerified(dir, name, digest string) ([]byte, error) {
 	if name != filepath.Base(name) {
-		return nil, fmt.Errorf("%s lists %q, which is not a plain file name", IndexFile, name)
+		return nil, fmt.Errorf("%q, which the configuration lists, is not a plain file name", name)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {

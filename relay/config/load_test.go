@@ -86,3 +86,29 @@ func TestLoadWithoutIndexIsIncomplete(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestLoadHoldsKeysAgainstTheirDigests(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		key  string
+		want error
+	}{
+		{"as it should be", "key", nil},
+		{"of another generation", "older key", ErrIncomplete},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			files := map[string]string{
+				RelayFile: `{"hostname":"mx1.example.com"}`,
+				"domains-00.json": `[{"name":"example.com","sign":true,"keys":[
+					{"selector":"s","algorithm":"RSA2048","file":"dkim-s.pem","digest":"` + Digest([]byte("key")) + `"}]}]`,
+			}
+			index := indexOf(files)
+			files["dkim-s.pem"] = c.key
+			dir := t.TempDir()
+			write(t, dir, index, files)
+			if _, err := Load(dir); !errors.Is(err, c.want) {
+				t.Errorf("error %v; want %v", err, c.want)
+			}
+		})
+	}
+}
