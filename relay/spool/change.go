@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +23,7 @@ func (s *Store) Get(k envelope.Key) (envelope.Envelope, error) {
 		return envelope.Envelope{}, err
 	}
 	defer s.leave()
-	return s.entry(k)
+	return readEntry(s.db, k)
 }
 
 // Begin records that an attempt begins now: it is counted, and the entry is due again only after
@@ -69,7 +68,7 @@ func (s *Store) alter(k envelope.Key, f func(*envelope.Envelope) error) (envelop
 	}
 	defer s.leave()
 	defer s.locks.lock(k.ID)()
-	before, err := s.entry(k)
+	before, err := readEntry(s.db, k)
 	if err != nil {
 		return envelope.Envelope{}, err
 	}
@@ -95,7 +94,7 @@ func (s *Store) Change(k envelope.Key, f func(e *envelope.Envelope) ([]Draft, er
 	}
 	defer s.leave()
 	defer s.locks.lock(k.ID)()
-	before, err := s.entry(k)
+	before, err := readEntry(s.db, k)
 	if err != nil {
 		return envelope.Envelope{}, nil, err
 	}
@@ -125,183 +124,4 @@ func (s *Store) Change(k envelope.Key, f func(e *envelope.Envelope) ([]Draft, er
 func clone(e envelope.Envelope) envelope.Envelope {
 	e.Recipients = slices.Clone(e.Recipients)
 	return e
-}
-
-// tx is one batch and what it does to the books.
-type tx struct {
-	s      *Store
-	batch  *pebble.Batch
-	ledger Ledger
-	moves  []move
-	// due is the earliest time that the batch adds to the due index, if any.
-	due   int64
-	added bool
-}
-
-func (s *Store) begin() *tx { return &tx{s: s, batch: s.db.NewBatch()} }
-
-func (t *tx) close() { t.batch.Close() }
-
-// change replaces an entry and, when it was the message's last, drops the message.
-func (t *tx) change(before, after *envelope.Envelope) error {
-	after.ID, after.Domain, after.Size = before.ID, before.Domain, before.Size
-	if len(after.Recipients) != len(before.Recipients) {
-		return fmt.Errorf("%d recipients became %d: they may change their state, not their number", len(before.Recipients), len(after.Recipients))
-	}
-	if err := t.settle(after); err != nil {
-		return err
-	}
-	t.replace(before, after)
-	if len(after.Recipients) > 0 {
-		return nil
-	}
-	return t.leave(after.Key())
-}
-
-// settle books the recipients that are final and takes them out of the entry.
-func (t *tx) settle(e *envelope.Envelope) error {
-	queued := e.Recipients[:0]
-	for _, r := range e.Recipients {
-		if r.State == "" || r.State == envelope.Queued {
-			r.State = envelope.Queued
-			queued = append(queued, r)
-		} else if err := t.ledger.count(r.State); err != nil {
-			return fmt.Errorf("recipient %s: %w", r.Address, err)
-		}
-	}
-	e.Recipients = queued
-	return nil
-}
-
-// replace writes an entry and its place in the due index. before is nil for a new entry; after without recipients
-// takes it away.
-func (t *tx) replace(before, after *envelope.Envelope) {
-	key := after.Key()
-	gone := len(after.Recipients) == 0
-	if gone {
-		t.batch.Delete(entryKey(key), nil)
-	} else {
-		t.batch.Set(entryKey(key), encodeEntry(after), nil)
-	}
-	t.index(before, after)
-	t.moves = append(t.moves, move{
-		key: key, counts: countsOf(after).minus(countsOf(before)), created: before == nil, removed: gone,
-	})
-}
-
-func (t *tx) index(before, after *envelope.Envelope) {
-	old, was := indexed(before)
-	due, is := indexed(after)
-	if was && is && old == due {
-		return
-	}
-	if was {
-		t.batch.Delete(dueKey(old, before.Key()), nil)
-	}
-	if !is {
-		return
-	}
-	t.batch.Set(dueKey(due, after.Key()), []byte(after.SenderDomain()), nil)
-	if !t.added || due < t.due {
-		t.due, t.added = due, true
-	}
-}
-
-// leave takes a domain off its message, and the message with its last domain.
-func (t *tx) leave(k envelope.Key) error {
-	m, err := t.s.meta(k.ID)
-	if err != nil {
-		return err
-	}
-	m.domains = slices.DeleteFunc(m.domains, func(d string) bool { return d == k.Domain })
-	if len(m.domains) > 0 {
-		return t.batch.Set(metaKey(k.ID), encodeMeta(m), nil)
-	}
-	for n := range m.chunks {
-		t.batch.Delete(chunkKey(k.ID, n), nil)
-	}
-	return t.batch.Delete(metaKey(k.ID), nil)
-}
-
-// draft adds a message made here.
-func (t *tx) draft(d Draft) ([]envelope.Envelope, error) {
-	id := t.s.ids.next(t.s.now())
-	chunks := uint32(0)
-	for rest := d.Content; len(rest) > 0; chunks++ {
-		n := min(len(rest), chunkSize)
-		t.batch.Set(chunkKey(id, chunks), seal(id, chunks, rest[:n]), nil)
-		rest = rest[n:]
-	}
-	return t.create(id, meta{size: int64(len(d.Content)), chunks: chunks}, d.Entries)
-}
-
-// commit stores the batch and, once that is certain, changes the books.
-func (t *tx) commit(w *pebble.WriteOptions) error {
-	for name, n := range t.ledger.stored() {
-		if *n != 0 {
-			t.batch.Merge(counterKey(name), binary.BigEndian.AppendUint64(nil, uint64(*n)), nil)
-		}
-	}
-	if t.added {
-		defer t.s.front.arrive(t.due)()
-	}
-	if err := t.s.apply(t.batch, w); err != nil {
-		return err
-	}
-	t.s.books.post(t.ledger, t.moves)
-	return nil
-}
-
-// apply commits a batch. An error of the disk does not come back from pebble, which calls Fatalf; should that
-// return, nothing is acknowledged any more.
-func (s *Store) apply(b *pebble.Batch, w *pebble.WriteOptions) error {
-	if s.logger.failed.Load() {
-		return ErrFailed
-	}
-	if err := b.Commit(w); err != nil {
-		return fmt.Errorf("write to the spool: %w", err)
-	}
-	if s.logger.failed.Load() {
-		return ErrFailed
-	}
-	return nil
-}
-
-// get copies a value out of the store.
-func (s *Store) get(key []byte) ([]byte, error) {
-	value, closer, err := s.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, ErrNotFound
-	}
-	if err != nil {
-		return nil, readError(err)
-	}
-	return slices.Clone(value), closer.Close()
-}
-
-func readError(err error) error {
-	if pebble.IsCorruptionError(err) {
-		return errors.Join(ErrDamaged, err)
-	}
-	return err
-}
-
-func (s *Store) entry(k envelope.Key) (envelope.Envelope, error) {
-	value, closer, err := s.db.Get(entryKey(k))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return envelope.Envelope{}, fmt.Errorf("entry %s of %s: %w", k.ID, k.Domain, ErrNotFound)
-	}
-	if err != nil {
-		return envelope.Envelope{}, fmt.Errorf("entry %s of %s: %w", k.ID, k.Domain, readError(err))
-	}
-	e, err := decodeEntry(k, value) // copies what it keeps
-	return e, errors.Join(err, closer.Close())
-}
-
-func (s *Store) meta(id envelope.ID) (meta, error) {
-	value, err := s.get(metaKey(id))
-	if err != nil {
-		return meta{}, fmt.Errorf("message %s: %w", id, err)
-	}
-	return decodeMeta(id, value)
 }

@@ -51,7 +51,7 @@ func (s *Store) List(f Filter, after envelope.Key, limit int) ([]envelope.Envelo
 
 // listMessage finds a message's entries without a search.
 func (s *Store) listMessage(f Filter, after envelope.Key, limit int) ([]envelope.Envelope, error) {
-	m, err := s.meta(f.ID)
+	m, err := readMeta(s.db, f.ID)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
@@ -61,10 +61,11 @@ func (s *Store) listMessage(f Filter, after envelope.Key, limit int) ([]envelope
 	var page []envelope.Envelope
 	slices.Sort(m.domains)
 	for _, domain := range m.domains {
-		if k := (envelope.Key{ID: f.ID, Domain: domain}); len(page) == limit || !follows(k, after) {
+		k := envelope.Key{ID: f.ID, Domain: domain}
+		if len(page) == limit || !follows(k, after) {
 			continue
 		}
-		e, err := s.entry(envelope.Key{ID: f.ID, Domain: domain})
+		e, err := readEntry(s.db, k)
 		if errors.Is(err, ErrNotFound) {
 			continue // it went since
 		}

@@ -30,7 +30,7 @@ func (s *Store) Message(id envelope.ID) (*Message, error) {
 		return nil, err
 	}
 	defer s.leave()
-	m, err := s.meta(id)
+	m, err := readMeta(s.db, id)
 	if err != nil {
 		return nil, err
 	}
@@ -51,24 +51,27 @@ func (m *Message) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo implements io.WriterTo.
-func (m *Message) WriteTo(w io.Writer) (int64, error) {
-	start := m.read
+// WriteTo implements io.WriterTo: it hands out whole chunks without another copy.
+func (m *Message) WriteTo(w io.Writer) (written int64, err error) {
 	for {
+		if len(m.rest) == 0 && m.err == nil {
+			m.err = m.advance()
+		}
+		if m.err != nil {
+			break
+		}
 		n, err := w.Write(m.rest)
 		m.rest = m.rest[n:]
 		m.read += int64(n)
-		if err == nil && m.err == nil {
-			m.err = m.advance()
-			err = m.err
-		}
-		if errors.Is(err, io.EOF) {
-			return m.read - start, nil
-		}
+		written += int64(n)
 		if err != nil {
-			return m.read - start, err
+			return written, err
 		}
 	}
+	if errors.Is(m.err, io.EOF) {
+		return written, nil
+	}
+	return written, m.err
 }
 
 // advance fetches the next chunk; io.EOF after the last.
@@ -83,24 +86,24 @@ func (m *Message) advance() error {
 		return err
 	}
 	defer m.s.leave()
-	value, err := m.s.get(chunkKey(m.id, m.next))
+	octets, err := readChunk(m.s.db, m.id, m.next)
 	if errors.Is(err, ErrNotFound) {
-		return m.missing()
+		return m.missing(err)
 	}
 	if err != nil {
-		return fmt.Errorf("message %s: %w", m.id, err)
+		return err
 	}
-	m.rest, err = unseal(m.id, m.next, value)
+	m.rest = octets
 	m.next++
-	return err
+	return nil
 }
 
 // missing tells a message that was deleted while it was read from one that lost a chunk.
-func (m *Message) missing() error {
-	if _, err := m.s.meta(m.id); err != nil {
+func (m *Message) missing(cause error) error {
+	if _, err := readMeta(m.s.db, m.id); err != nil {
 		return err
 	}
-	return fmt.Errorf("message %s: chunk %d is missing: %w", m.id, m.next, ErrDamaged)
+	return fmt.Errorf("%w: %w", ErrDamaged, cause)
 }
 
 // Close ends reading.

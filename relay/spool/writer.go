@@ -67,16 +67,16 @@ func (w *Writer) flush() error {
 		return err
 	}
 	defer w.s.leave()
-	b := w.s.db.NewBatch()
-	defer b.Close()
+	t := w.s.begin()
+	defer t.close()
 	if w.chunks == 0 {
 		w.chunks = 1
-		b.Set(streamKey(w.id), nil, nil)
+		t.set(streamKey(w.id), nil)
 	}
-	b.Set(chunkKey(w.id, w.chunks), seal(w.id, w.chunks, w.buf), nil)
+	t.set(chunkKey(w.id, w.chunks), seal(w.id, w.chunks, w.buf))
 	w.chunks++
 	w.buf = w.buf[:0]
-	return w.s.apply(b, pebble.NoSync)
+	return t.commit(pebble.NoSync)
 }
 
 // Commit stores the message, prefix first, and its entries, one per domain. They come back with their ID and Size;
@@ -95,7 +95,7 @@ func (w *Writer) Commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 }
 
 func (w *Writer) commit(prefix []byte, entries []envelope.Envelope) ([]envelope.Envelope, error) {
-	if w.chunks > 0 || len(w.buf)+len(prefix) > smallSize {
+	if len(w.buf) > 0 && (w.chunks > 0 || len(w.buf)+len(prefix) > smallSize) {
 		if err := w.flush(); err != nil {
 			return nil, err
 		}
@@ -108,9 +108,9 @@ func (w *Writer) commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 	t := w.s.begin()
 	defer t.close()
 	m := meta{size: int64(len(prefix)) + w.body, chunks: max(w.chunks, 1)}
-	t.batch.Set(chunkKey(w.id, 0), seal(w.id, 0, prefix, w.buf), nil)
+	t.set(chunkKey(w.id, 0), seal(w.id, 0, prefix, w.buf))
 	if w.chunks > 0 {
-		t.batch.Delete(streamKey(w.id), nil)
+		t.delete(streamKey(w.id))
 	}
 	created, err := t.create(w.id, m, entries)
 	if err != nil {
@@ -130,7 +130,7 @@ func (w *Writer) Abort() {
 	}
 	defer w.s.leave()
 	// An error leaves chunks behind that Open sweeps.
-	_ = w.s.drop(w.id)
+	_ = w.s.drop(w.id, w.chunks)
 }
 
 // create adds the records of a new message whose chunks are stored or in the batch.
@@ -153,9 +153,11 @@ func (t *tx) create(id envelope.ID, m meta, entries []envelope.Envelope) ([]enve
 		return nil, errors.New("no entries")
 	}
 	if len(created) == 0 {
-		return nil, t.discard(id, m)
+		t.discard(id, m)
+		return nil, nil
 	}
-	return created, t.batch.Set(metaKey(id), encodeMeta(m), nil)
+	t.set(metaKey(id), encodeMeta(m))
+	return created, nil
 }
 
 // admit checks an entry, books its recipients as accepted, and fills in what it lacks.
@@ -176,35 +178,49 @@ func (t *tx) admit(e *envelope.Envelope, taken []string) error {
 }
 
 // discard takes the chunks of a message back that has no entry left.
-func (t *tx) discard(id envelope.ID, m meta) error {
+func (t *tx) discard(id envelope.ID, m meta) {
 	for n := range m.chunks {
-		if err := t.batch.Delete(chunkKey(id, n), nil); err != nil {
-			return err
-		}
+		t.delete(chunkKey(id, n))
 	}
-	return nil
 }
 
 // drop removes the chunks of a message that was never committed, not synced.
-func (s *Store) drop(id envelope.ID) error {
-	b := s.db.NewBatch()
-	defer b.Close()
-	b.DeleteRange(chunkKey(id, 0), append(chunkKey(id, ^uint32(0)), 0), nil)
-	b.Delete(streamKey(id), nil)
-	return s.apply(b, pebble.NoSync)
+func (s *Store) drop(id envelope.ID, chunks uint32) error {
+	t := s.begin()
+	defer t.close()
+	t.discard(id, meta{chunks: chunks})
+	t.delete(streamKey(id))
+	return t.commit(pebble.NoSync)
 }
 
 // sweep drops the messages whose chunks were being written when the process ended.
 func (s *Store) sweep() error {
 	var unfinished []envelope.ID
-	err := s.scan(kindStream, func(key, _ []byte) error {
+	err := scan(s.db, kindStream, func(key, _ []byte) error {
 		unfinished = append(unfinished, envelope.ID(key[1:]))
 		return nil
 	})
 	for _, id := range unfinished {
-		err = errors.Join(err, s.drop(id))
+		chunks, failed := s.countChunks(id)
+		if failed == nil {
+			failed = s.drop(id, chunks)
+		}
+		err = errors.Join(err, failed)
 	}
 	return err
+}
+
+// countChunks is one more than the highest number of a message's chunks.
+func (s *Store) countChunks(id envelope.ID) (uint32, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: chunkKey(id, 0), UpperBound: chunkKey(id, ^uint32(0))})
+	if err != nil {
+		return 0, err
+	}
+	chunks := uint32(0)
+	if it.Last() {
+		chunks = binary.BigEndian.Uint32(it.Key()[len(it.Key())-4:]) + 1
+	}
+	return chunks, it.Close()
 }
 
 const sumSize = 4
@@ -219,7 +235,7 @@ func seal(id envelope.ID, n uint32, parts ...[]byte) []byte {
 func unseal(id envelope.ID, n uint32, b []byte) ([]byte, error) {
 	end := len(b) - sumSize
 	if end < 0 || binary.BigEndian.Uint32(b[end:]) != checksum(id, n, b[:end]) {
-		return nil, fmt.Errorf("message %s, chunk %d: %w", id, n, ErrDamaged)
+		return nil, ErrDamaged
 	}
 	return b[:end], nil
 }

@@ -1,0 +1,175 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// maxFindings is how many faults Check lists.
+const maxFindings = 20
+
+// Check reads the whole spool as it is at this moment and reports what does not fit together: an entry that the due
+// index misses or knows wrongly, a message without its octets or with damaged ones, octets that belong to nothing,
+// books that do not balance. nil when all is well. It changes nothing and may run beside everything else.
+func (s *Store) Check() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	snapshot := s.db.NewSnapshot()
+	c := check{r: snapshot}
+	c.entries()
+	c.due()
+	c.messages()
+	c.chunks()
+	c.balance()
+	return errors.Join(append(c.findings, snapshot.Close())...)
+}
+
+// check walks over one state of the store.
+type check struct {
+	r        pebble.Reader
+	queued   int64
+	indexed  int64 // entries that belong into the due index
+	entered  int64
+	findings []error
+}
+
+func (c *check) report(format string, args ...any) {
+	if len(c.findings) < maxFindings {
+		c.findings = append(c.findings, fmt.Errorf(format, args...))
+	}
+}
+
+func (c *check) walk(kind byte, f func(key, value []byte)) {
+	err := scan(c.r, kind, func(key, value []byte) error {
+		f(key, value)
+		return nil
+	})
+	if err != nil {
+		c.report("read keys of kind %q: %w", kind, err)
+	}
+}
+
+// entries: each is indexed where its due time says, and listed by its message.
+func (c *check) entries() {
+	c.walk(kindEntry, func(key, value []byte) {
+		k, ok := parseEntryKey(key)
+		if !ok {
+			c.report("entry key %q: %w", key, ErrDamaged)
+			return
+		}
+		e, err := decodeEntry(k, value)
+		if err != nil {
+			c.report("%w", err)
+			return
+		}
+		c.entered++
+		c.queued += int64(len(e.Recipients))
+		c.entry(&e)
+	})
+}
+
+func (c *check) entry(e *envelope.Envelope) {
+	if len(e.Recipients) == 0 {
+		c.report("entry %s of %s has no recipients", e.ID, e.Domain)
+	}
+	if due, ok := indexed(e); ok {
+		c.indexed++
+		if _, err := get(c.r, dueKey(due, e.Key())); err != nil {
+			c.report("entry %s of %s in the due index: %w", e.ID, e.Domain, err)
+		}
+	}
+	m, err := readMeta(c.r, e.ID)
+	if err != nil {
+		c.report("entry %s of %s: %w", e.ID, e.Domain, err)
+	} else if !slices.Contains(m.domains, e.Domain) || m.size != e.Size {
+		c.report("entry %s of %s is not what its message says", e.ID, e.Domain)
+	}
+}
+
+// due: every entry that belongs into the index was found there, so an equal number leaves no other key.
+func (c *check) due() {
+	keys := int64(0)
+	c.walk(kindDue, func(_, _ []byte) { keys++ })
+	if keys != c.indexed {
+		c.report("%d keys in the due index for %d entries", keys, c.indexed)
+	}
+}
+
+// messages: each has all its octets, and no more domains than entries.
+func (c *check) messages() {
+	domains := int64(0)
+	c.walk(kindMeta, func(key, value []byte) {
+		id := envelope.ID(key[1:])
+		m, err := decodeMeta(id, value)
+		if err != nil {
+			c.report("%w", err)
+			return
+		}
+		domains += int64(len(m.domains))
+		c.content(id, m)
+	})
+	if domains != c.entered {
+		c.report("messages have %d domains for %d entries", domains, c.entered)
+	}
+}
+
+func (c *check) content(id envelope.ID, m meta) {
+	size := int64(0)
+	for n := range m.chunks {
+		octets, err := readChunk(c.r, id, n)
+		if err != nil {
+			c.report("%w", err)
+			return
+		}
+		size += int64(len(octets))
+	}
+	if size != m.size {
+		c.report("message %s has %d octets instead of %d", id, size, m.size)
+	}
+}
+
+// chunks: each belongs to a message, or to one that is being written.
+func (c *check) chunks() {
+	last, chunks := []byte(nil), uint32(0)
+	c.walk(kindChunk, func(key, _ []byte) {
+		id := key[1 : len(key)-4]
+		if !bytes.Equal(id, last) {
+			last, chunks = bytes.Clone(id), c.owned(envelope.ID(id))
+		}
+		if n := binary.BigEndian.Uint32(key[len(key)-4:]); n >= chunks {
+			c.report("chunk %d of message %s belongs to nothing", n, id)
+		}
+	})
+}
+
+// owned is how many chunks a message may have.
+func (c *check) owned(id envelope.ID) uint32 {
+	if _, err := get(c.r, streamKey(id)); err == nil {
+		return ^uint32(0)
+	}
+	m, err := readMeta(c.r, id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		c.report("%w", err)
+	}
+	return m.chunks
+}
+
+func (c *check) balance() {
+	l := Ledger{Queued: c.queued}
+	if err := loadLedger(c.r, &l); err != nil {
+		c.report("%w", err)
+		return
+	}
+	if ended := l.Delivered + l.Failed + l.Suppressed + l.Removed; l.Accepted != ended+l.Queued {
+		c.report("the books do not balance: %+v", l)
+	}
+}

@@ -1,0 +1,74 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// get copies a value out of the store.
+func get(r pebble.Reader, key []byte) ([]byte, error) {
+	value, closer, err := r.Get(key)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return nil, ErrNotFound
+	case err != nil:
+		return nil, readError(err)
+	}
+	return slices.Clone(value), closer.Close()
+}
+
+// readError marks what pebble's own checksums found.
+func readError(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return errors.Join(ErrDamaged, err)
+	}
+	return err
+}
+
+func readEntry(r pebble.Reader, k envelope.Key) (envelope.Envelope, error) {
+	value, err := get(r, entryKey(k))
+	if err != nil {
+		return envelope.Envelope{}, fmt.Errorf("entry %s of %s: %w", k.ID, k.Domain, err)
+	}
+	return decodeEntry(k, value)
+}
+
+func readMeta(r pebble.Reader, id envelope.ID) (meta, error) {
+	value, err := get(r, metaKey(id))
+	if err != nil {
+		return meta{}, fmt.Errorf("message %s: %w", id, err)
+	}
+	return decodeMeta(id, value)
+}
+
+// readChunk returns a chunk's octets, verified.
+func readChunk(r pebble.Reader, id envelope.ID, n uint32) ([]byte, error) {
+	value, err := get(r, chunkKey(id, n))
+	if err == nil {
+		value, err = unseal(id, n, value)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("chunk %d of message %s: %w", n, id, err)
+	}
+	return value, nil
+}
+
+// scan calls f for every key of a kind, in order. What f is given is valid only during the call.
+func scan(r pebble.Reader, kind byte, f func(key, value []byte) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+	if err != nil {
+		return err
+	}
+	for it.First(); it.Valid() && err == nil; it.Next() {
+		var value []byte
+		if value, err = it.ValueAndErr(); err == nil {
+			err = f(it.Key(), value)
+		}
+	}
+	return errors.Join(err, it.Close())
+}

@@ -1,0 +1,156 @@
+package spool
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// tx is one batch and what it does to the books.
+type tx struct {
+	s      *Store
+	batch  *pebble.Batch
+	ledger Ledger
+	moves  []move
+	// due is the earliest time that the batch adds to the due index, if any.
+	due   int64
+	added bool
+}
+
+func (s *Store) begin() *tx { return &tx{s: s, batch: s.db.NewBatch()} }
+
+func (t *tx) close() { _ = t.batch.Close() }
+
+// change replaces an entry and, when it was the message's last, drops the message.
+func (t *tx) change(before, after *envelope.Envelope) error {
+	after.ID, after.Domain, after.Size = before.ID, before.Domain, before.Size
+	if len(after.Recipients) != len(before.Recipients) {
+		return fmt.Errorf("%d recipients became %d: they may change their state, not their number", len(before.Recipients), len(after.Recipients))
+	}
+	if err := t.settle(after); err != nil {
+		return err
+	}
+	t.replace(before, after)
+	if len(after.Recipients) > 0 {
+		return nil
+	}
+	return t.leave(after.Key())
+}
+
+// settle books the recipients that are final and takes them out of the entry.
+func (t *tx) settle(e *envelope.Envelope) error {
+	queued := e.Recipients[:0]
+	for _, r := range e.Recipients {
+		if r.State == "" || r.State == envelope.Queued {
+			r.State = envelope.Queued
+			queued = append(queued, r)
+		} else if err := t.ledger.count(r.State); err != nil {
+			return fmt.Errorf("recipient %s: %w", r.Address, err)
+		}
+	}
+	e.Recipients = queued
+	return nil
+}
+
+// replace writes an entry and its place in the due index. before is nil for a new entry; after without recipients
+// takes it away.
+func (t *tx) replace(before, after *envelope.Envelope) {
+	key := after.Key()
+	gone := len(after.Recipients) == 0
+	if gone {
+		t.delete(entryKey(key))
+	} else {
+		t.set(entryKey(key), encodeEntry(after))
+	}
+	t.index(before, after)
+	t.moves = append(t.moves, move{
+		key: key, counts: countsOf(after).minus(countsOf(before)), created: before == nil, removed: gone,
+	})
+}
+
+func (t *tx) index(before, after *envelope.Envelope) {
+	old, was := indexed(before)
+	due, is := indexed(after)
+	if was && is && old == due {
+		return
+	}
+	if was {
+		t.delete(dueKey(old, before.Key()))
+	}
+	if !is {
+		return
+	}
+	t.set(dueKey(due, after.Key()), []byte(after.SenderDomain()))
+	if !t.added || due < t.due {
+		t.due, t.added = due, true
+	}
+}
+
+// leave takes a domain off its message, and the message with its last domain.
+func (t *tx) leave(k envelope.Key) error {
+	m, err := readMeta(t.s.db, k.ID)
+	if err != nil {
+		return err
+	}
+	m.domains = slices.DeleteFunc(m.domains, func(d string) bool { return d == k.Domain })
+	if len(m.domains) > 0 {
+		t.set(metaKey(k.ID), encodeMeta(m))
+		return nil
+	}
+	t.discard(k.ID, m)
+	t.delete(metaKey(k.ID))
+	return nil
+}
+
+// draft adds a message made here.
+func (t *tx) draft(d Draft) ([]envelope.Envelope, error) {
+	id := t.s.ids.next(t.s.now())
+	chunks := uint32(0)
+	for rest := d.Content; len(rest) > 0; chunks++ {
+		n := min(len(rest), chunkSize)
+		t.set(chunkKey(id, chunks), seal(id, chunks, rest[:n]))
+		rest = rest[n:]
+	}
+	return t.create(id, meta{size: int64(len(d.Content)), chunks: chunks}, d.Entries)
+}
+
+// commit stores the batch and, once that is certain, changes the books.
+func (t *tx) commit(w *pebble.WriteOptions) error {
+	for _, c := range t.ledger.stored() {
+		if *c.n != 0 {
+			t.merge(counterKey(c.name), binary.BigEndian.AppendUint64(nil, uint64(*c.n)))
+		}
+	}
+	if t.added {
+		defer t.s.front.arrive(t.due)()
+	}
+	if err := t.apply(w); err != nil {
+		return err
+	}
+	t.s.books.post(t.ledger, t.moves)
+	return nil
+}
+
+// apply commits the batch. An error of the disk does not come back from pebble, which calls Fatalf; should that
+// return, nothing is acknowledged any more.
+func (t *tx) apply(w *pebble.WriteOptions) error {
+	if t.s.logger.failed.Load() {
+		return ErrFailed
+	}
+	if err := t.batch.Commit(w); err != nil {
+		return fmt.Errorf("write to the spool: %w", err)
+	}
+	if t.s.logger.failed.Load() {
+		return ErrFailed
+	}
+	return nil
+}
+
+// A batch refuses keys only after it was committed.
+func (t *tx) set(key, value []byte)   { _ = t.batch.Set(key, value, nil) }
+func (t *tx) delete(key []byte)       { _ = t.batch.Delete(key, nil) }
+func (t *tx) merge(key, value []byte) { _ = t.batch.Merge(key, value, nil) }
