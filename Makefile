@@ -37,7 +37,8 @@ bin/manager bin/relay bin/postrider: bin/%:
 
 .PHONY: image
 image: bin/manager bin/relay ## bin/image.tar, the container image, without a container engine
-	@hack/step.sh "packing $(IMG)" go run ./hack/image -name $(IMG) -out bin/image.tar -user 65532 bin/manager bin/relay
+	@hack/step.sh "packing $(IMG)" go run ./hack/image -name $(IMG) -out bin/image.tar -user 65532:65532 \
+		bin/manager bin/relay /etc/ssl/certs/ca-certificates.crt=/etc/ssl/certs/ca-certificates.crt
 
 .PHONY: generate
 generate: ## Deep copies, CRDs, RBAC and the API reference from the Go types

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/postrider/postrider/hack/image/archive"
+)
+
+// load imports images from docker-archive files into the node.
+func (c *cluster) load(files []string) error {
+	if len(files) == 0 {
+		return errors.New("load needs the file of an image; make image writes bin/image.tar")
+	}
+	if !c.alive("containerd") {
+		return errors.New("the cluster is not up: cluster up")
+	}
+	for _, file := range files {
+		if _, err := c.ctr("images", "import", file); err != nil {
+			return fmt.Errorf("loading %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+func (c *cluster) ctr(args ...string) (string, error) {
+	return command(append([]string{"ctr", "--address=" + c.socket(), "--namespace=k8s.io"}, args...)...)
+}
+
+// loadPause makes the image of the process that holds a pod's namespaces: this program.
+func (c *cluster) loadPause() error {
+	file := c.path("pause.tar")
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file)
+	err = archive.Write(f, archive.Image{
+		Name:       pauseImage,
+		User:       "65535:65535",
+		Entrypoint: []string{"/cluster", "pause"},
+		Files:      []archive.File{{Source: c.self, Path: "/cluster"}},
+	})
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("packing %s: %w", pauseImage, err)
+	}
+	return c.load([]string{file})
+}
+
+// pause waits to be ended.
+func pause() error {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM)
+	<-ended
+	return nil
+}
+
+// exec replaces this process by a command in the cluster's network.
+func (c *cluster) exec(argv []string) error {
+	if len(argv) == 0 {
+		return errors.New("exec needs a command")
+	}
+	if _, err := os.Stat(c.netns()); err != nil {
+		return errors.New("the cluster is not up: cluster up")
+	}
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		return err
+	}
+	env := append(os.Environ(), "KUBECONFIG="+c.kubeconfig("admin"), "PATH="+c.bin+":"+os.Getenv("PATH"))
+	return syscall.Exec(nsenter, append([]string{"nsenter", "--net=" + c.netns(), "--"}, argv...), env)
+}
