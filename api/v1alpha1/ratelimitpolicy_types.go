@@ -48,7 +48,7 @@ type RateLimitPolicyList struct {
 // +kubebuilder:validation:XValidation:rule="self.stage == 'Delivery' || !has(self.match) || !has(self.match.destinationDomains)",fieldPath=".match.destinationDomains",message="destinationDomains needs stage Delivery: remove it, or set stage to Delivery"
 type RateLimitPolicySpec struct {
 	// targetRefs are what the policy applies to, in the same namespace: all mail of a MailRelay, or the mail of
-	// a SendingDomain.
+	// a SendingDomain. SendingDomains in one policy share its limits; with key SenderDomain each has its own.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:XValidation:rule="self.all(r, self.exists_one(s, s.kind == r.kind && s.name == r.name))",message="a target stands there twice: list each once"
@@ -154,7 +154,7 @@ type Limits struct {
 	PerSeconds int32 `json:"perSeconds,omitempty"`
 
 	// burst is how many messages may go at once after a pause. Left out, it is as many as one second lets
-	// through, at least 1.
+	// through, at least 1, in stage Delivery, and all of messages in stage Accept.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000000
 	// +optional

@@ -1,0 +1,77 @@
+package render
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"slices"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/relay/config"
+)
+
+// addDomains spreads the domains and their keys over the shards. A domain's shard depends on its name alone,
+// so that one more domain changes two objects.
+func (f *Files) addDomains(domains []Domain) error {
+	var shards [config.DomainShards][]config.Domain
+	for _, d := range slices.SortedFunc(slices.Values(domains), byName) {
+		hash := shardHash(string(d.Spec.Domain))
+		shards[hash%config.DomainShards] = append(shards[hash%config.DomainShards], domain(d))
+		for _, k := range d.Keys {
+			keys := &f.Keys[hash%KeyShards]
+			if *keys == nil {
+				*keys = map[string][]byte{}
+			}
+			(*keys)[keyFile(d.Spec.Domain, k.Selector)] = k.PEM
+		}
+	}
+	for i, shard := range shards {
+		if len(shard) == 0 {
+			continue
+		}
+		name := fmt.Sprintf(config.DomainsFile, i)
+		data, err := json.Marshal(shard)
+		if err != nil {
+			return fmt.Errorf("encoding %s: %w", name, err)
+		}
+		f.Domains[i] = map[string][]byte{name: append(data, '\n')}
+	}
+	return nil
+}
+
+func byName(a, b Domain) int { return cmp.Compare(a.Spec.Domain, b.Spec.Domain) }
+
+func domain(d Domain) config.Domain {
+	c := config.Domain{
+		Name: string(d.Spec.Domain),
+		Sign: d.Spec.DKIM.Signing != v1alpha1.SigningDisabled,
+	}
+	for _, s := range d.Spec.Senders {
+		c.Users = append(c.Users, string(s.User))
+	}
+	for _, k := range d.Keys {
+		c.Keys = append(c.Keys, config.DKIMKey{
+			Selector:  k.Selector,
+			Algorithm: config.Algorithm(k.Algorithm),
+			File:      keyFile(d.Spec.Domain, k.Selector),
+			Digest:    config.Digest(k.PEM),
+		})
+	}
+	return c
+}
+
+func shardHash(domain string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(domain))
+	return h.Sum32()
+}
+
+// keyFile is a name of fixed length: a domain and a selector together may be longer than a file name. Nobody
+// can make two that collide.
+func keyFile(domain v1alpha1.DomainName, selector string) string {
+	sum := sha256.Sum256([]byte(string(domain) + "\x00" + selector))
+	return "dkim-" + hex.EncodeToString(sum[:16]) + ".pem"
+}

@@ -1,0 +1,115 @@
+package render
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/postrider/postrider/api/v1alpha1"
+)
+
+func TestNeeds(t *testing.T) {
+	want := []Need{
+		{KindCA, "private-ca", "spec.routes[0].smartHosts[0].caSecretRef"},
+		{KindCredentials, "up", "spec.routes[0].smartHosts[0].secretRef"},
+		{KindTLS, "mx1-tls", "spec.listeners[0].tls.secretRef"},
+		{KindUsers, "people", "spec.listeners[1].auth.users.secretRef"},
+	}
+	if diff := cmp.Diff(want, Needs(parse[v1alpha1.MailRelay](t, fullRelay))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNeedFiles(t *testing.T) {
+	cert, key := keyPair(t)
+	_, otherKey := keyPair(t)
+	const users = "# people\n\nanna:$2y$10$abcdefghijklmnopqrstuv\nbob:$2b$10$abcdefghijklmnopqrstuv\n"
+	for _, c := range []struct {
+		name string
+		kind Kind
+		data map[string]string
+		want string
+	}{
+		{"a certificate and its key", KindTLS, map[string]string{"tls.crt": cert, "tls.key": key, "ca.crt": "unused"}, ""},
+		{"another key", KindTLS, map[string]string{"tls.crt": cert, "tls.key": otherKey}, "not a certificate and its key"},
+		{"no key", KindTLS, map[string]string{"tls.crt": cert}, `no key "tls.key": add it to the Secret s`},
+		{"users", KindUsers, map[string]string{"users": users}, ""},
+		{"no users yet", KindUsers, map[string]string{"users": ""}, ""},
+		{"a password in clear", KindUsers, map[string]string{"users": users + "eve:s3cret\n"}, "line 5 of users is not NAME:BCRYPT-HASH"},
+		{"users under another key", KindUsers, map[string]string{"auth": users}, `no key "users"`},
+		{"credentials", KindCredentials, map[string]string{"username": "u", "password": "p"}, ""},
+		{"an empty password", KindCredentials, map[string]string{"username": "u", "password": ""}, "password is empty"},
+		{"a CA", KindCA, map[string]string{"ca.crt": cert}, ""},
+		{"a CA that is none", KindCA, map[string]string{"ca.crt": "hello"}, "no PEM certificate"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			data := map[string][]byte{}
+			for k, v := range c.data {
+				data[k] = []byte(v)
+			}
+			n := Need{Kind: c.kind, Secret: "s"}
+			files, err := n.Files(data)
+			if c.want == "" {
+				if err != nil || len(files) != len(n.FileNames()) {
+					t.Fatalf("%d files, error %v", len(files), err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("error %v; want %q", err, c.want)
+			}
+			if errors.Is(err, ErrMissingKey) != strings.Contains(c.want, "no key") {
+				t.Errorf("error %v: is it a missing key?", err)
+			}
+		})
+	}
+}
+
+func TestFileNamesNeverMeet(t *testing.T) {
+	seen := map[string]Need{}
+	for _, kind := range []Kind{KindTLS, KindUsers, KindCredentials, KindCA} {
+		for _, secret := range []string{"a", "a.username", "a.password", "a.crt", "tls-a"} {
+			n := Need{Kind: kind, Secret: secret}
+			for _, name := range n.FileNames() {
+				if other, taken := seen[name]; taken {
+					t.Errorf("%v and %v share %s", n, other, name)
+				}
+				seen[name] = n
+			}
+		}
+	}
+}
+
+func keyPair(t *testing.T) (certificate, private string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"mx1.example.com"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encode("CERTIFICATE", der), encode("PRIVATE KEY", pkcs8)
+}
+
+func encode(kind string, der []byte) string {
+	var out bytes.Buffer
+	if err := pem.Encode(&out, &pem.Block{Type: kind, Bytes: der}); err != nil {
+		panic(err)
+	}
+	return out.String()
+}
