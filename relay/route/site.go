@@ -1,0 +1,65 @@
+package route
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/postrider/postrider/relay/dns"
+)
+
+// Site names the next hops that mail for a domain goes to, so that all domains of one provider count as one. It
+// never fails: a domain without MX records, or without an answer, is a site of its own, the domain itself.
+//
+// The name depends on the set of hosts alone, not on their order or preference. For one host it is that host,
+// "mx.example.com"; for more it is the first of them in the alphabet, how many more there are and a digest of the
+// whole set, "mx1.example.com+2~1f0a93c4", so that no two sets share a name. The host of a smart host has its
+// port, "smtp.example.com:587".
+func (r *Router) Site(ctx context.Context, senderDomain, domain string) string {
+	route := r.match(senderDomain, domain)
+	if route.smartHosts != nil {
+		return smartSite(route.smartHosts)
+	}
+	records, err := r.dns.MX(ctx, domain)
+	if err != nil {
+		return domain
+	}
+	return mxSite(domain, records)
+}
+
+func mxSite(domain string, records []dns.MX) string {
+	var hosts []string
+	for _, mx := range records {
+		if mx.Host != "." {
+			hosts = append(hosts, mx.Host)
+		}
+	}
+	if len(hosts) == 0 {
+		return domain
+	}
+	return siteName(hosts)
+}
+
+func smartSite(hops []Hop) string {
+	var hosts []string
+	for _, hop := range hops {
+		hosts = append(hosts, net.JoinHostPort(hop.Host, strconv.Itoa(hop.Port)))
+	}
+	return siteName(hosts)
+}
+
+// siteName is the name of a set of hosts.
+func siteName(hosts []string) string {
+	slices.Sort(hosts)
+	hosts = slices.Compact(hosts)
+	if len(hosts) == 1 {
+		return hosts[0]
+	}
+	digest := sha256.Sum256([]byte(strings.Join(hosts, "\n")))
+	return fmt.Sprintf("%s+%d~%s", hosts[0], len(hosts)-1, hex.EncodeToString(digest[:4]))
+}
