@@ -1,0 +1,337 @@
+// Package listener owns the receiving side of SMTP (RFC 5321, RFC 6409): ports, connections and sessions. It turns
+// a session into calls of a Handler and the Handler's answers into replies. It decides what is well-formed, never
+// who may send what, and it stores nothing.
+//
+// The session is our own. go-smtp, the server library of the field, reports a message that was cut off in the
+// middle of a BDAT chunk as complete, cannot be told not to offer CHUNKING, and hides the end of the connection
+// behind its own TLS layer, so that nothing around it can make up for that. See TestGoSMTPTakesCutMessages.
+//
+// Nothing is offered that is not kept: no CHUNKING, DSN or SMTPUTF8 yet.
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/reply"
+)
+
+// Handler decides over a session's commands. An error that is a reply.Reply, or wraps one, goes to the peer as it
+// is; any other is logged and answered 451 4.3.0. A session calls one method at a time.
+type Handler interface {
+	// Mail is called for MAIL; s.ReversePath and s.Size are those of the command.
+	Mail(ctx context.Context, s *Session) error
+	// Rcpt is called for RCPT. When it returns nil and left s.Recipients as it was, to is appended there; a Handler
+	// that accepts another address in its place appends that one.
+	Rcpt(ctx context.Context, s *Session, to string) error
+	// Data is called with a message. header is its header block up to and including the blank line, at most
+	// MaxHeader octets; body the rest, with CRLF at the end of each line and without dot-stuffing. The message is
+	// whole only when body has returned io.EOF: any other error of body must be returned, with nothing kept. The
+	// reply is for success: 250 2.0.0 queued as ID.
+	Data(ctx context.Context, s *Session, header []byte, body io.Reader) (reply.Reply, error)
+}
+
+// Authenticator checks the password of a user: auth.Users.
+type Authenticator interface {
+	// Check returns nil, or an error as a Handler does.
+	Check(ctx context.Context, user, password string) error
+}
+
+// Session is what is known about a connection and its current transaction.
+type Session struct {
+	Listener config.Listener
+	Remote   netip.AddrPort
+	// Helo is the argument of EHLO or HELO: a domain name or an address literal by its characters, otherwise unproven.
+	Helo string
+	// ESMTP says that the peer said EHLO.
+	ESMTP bool
+	// TLS is nil in clear.
+	TLS *tls.ConnectionState
+	// User is the name the peer authenticated with; empty when it did not.
+	User string
+	// Trusted is what Settings.Trusted says about Remote.
+	Trusted bool
+
+	// ReversePath is the address of MAIL FROM, checked and quoted where it has to be; empty for <>.
+	ReversePath string
+	// Size is the parameter SIZE of MAIL in octets; 0 when there was none.
+	Size int64
+	// EightBit says that the message has octets above 127: known when its body is read to the end.
+	EightBit bool
+	// UTF8 says that the transaction needs SMTPUTF8; it is not offered yet.
+	UTF8 bool
+	// Recipients accepted so far.
+	Recipients []string
+}
+
+// Limits of a session.
+const (
+	// MaxHeader is the longest header block, in octets.
+	MaxHeader = 256 << 10
+	// MaxRecipients of a transaction; more are answered 452 4.5.3 (RFC 5321 §4.5.3.1.8 wants at least 100).
+	MaxRecipients = 1000
+)
+
+// Settings can change while a Listener serves; new sessions see the new ones.
+type Settings struct {
+	// Listener's Port must stay as it is.
+	Listener config.Listener
+	// Path is where a file named in the configuration is: config.Config.Path.
+	Path func(file string) string
+	// Hostname is the name in the greeting.
+	Hostname string
+	// MaxBytes is the longest message in octets, header included; a message of exactly that length is accepted.
+	MaxBytes int64
+	// Trusted says which clients may relay without AUTH; nil for none.
+	Trusted func(netip.Addr) bool
+	// Auth checks passwords on Submission listeners; nil when AUTH is not offered.
+	Auth Authenticator
+}
+
+// Options of a Listener.
+type Options struct {
+	Settings
+	// Bind is the address to listen on, without a port; empty for all.
+	Bind    string
+	Handler Handler
+	// Caps are shared by listeners that count together; nil for the default ones.
+	Caps *Caps
+	// Timeout is how long a peer may be silent; 0 for five minutes (RFC 5321 §4.5.3.2.7).
+	Timeout time.Duration
+	Log     *slog.Logger
+}
+
+// Status is one port as it is.
+type Status struct {
+	Name, Address string
+	// Error says why the listener does not listen, or serves without TLS; empty when all is well.
+	Error string
+	// CertificateExpires is zero without a certificate.
+	CertificateExpires time.Time
+}
+
+// Listener is one port.
+type Listener struct {
+	options     Options
+	settings    atomic.Pointer[Settings]
+	certificate *certificate
+	ready       chan struct{}
+
+	mu       sync.Mutex
+	listener net.Listener
+	failure  error
+	stopping bool
+	sessions map[*session]struct{}
+	serving  sync.WaitGroup
+	// stop ends what still runs when the grace period is over.
+	stop context.CancelFunc
+	ctx  context.Context
+}
+
+// New makes a Listener that does not listen yet. A certificate that cannot be read is no error: see Status.
+func New(o Options) *Listener {
+	if o.Timeout == 0 {
+		o.Timeout = 5 * time.Minute
+	}
+	if o.Caps == nil {
+		o.Caps = NewCaps(DefaultConnections, DefaultPerClient)
+	}
+	l := &Listener{
+		options:     o,
+		certificate: newCertificate(),
+		ready:       make(chan struct{}),
+		sessions:    make(map[*session]struct{}),
+	}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	l.Reconfigure(o.Settings)
+	return l
+}
+
+// Reconfigure puts s in force for new sessions.
+func (l *Listener) Reconfigure(s Settings) {
+	if s.Listener.TLS != config.TLSNone {
+		l.certificate.use(s.Path(s.Listener.CertFile), s.Path(s.Listener.KeyFile))
+	}
+	l.settings.Store(&s)
+}
+
+// Ready is closed when the port is open.
+func (l *Listener) Ready() <-chan struct{} { return l.ready }
+
+// Serve opens the port and serves until Shutdown, or until ctx is done, which breaks sessions off. It returns an
+// error when the port cannot be opened. A port with implicit TLS is not opened before there is a certificate.
+func (l *Listener) Serve(ctx context.Context) error {
+	defer context.AfterFunc(ctx, l.abort)()
+	if err := l.listen(ctx); err != nil {
+		l.mu.Lock()
+		l.failure = err
+		l.mu.Unlock()
+		return err
+	}
+	err := l.accept()
+	l.serving.Wait()
+	return err
+}
+
+// listen opens the port; a listener that is being stopped stays closed.
+func (l *Listener) listen(ctx context.Context) error {
+	if !l.awaitCertificate(ctx) {
+		return nil
+	}
+	address := net.JoinHostPort(l.options.Bind, strconv.Itoa(l.options.Settings.Listener.Port))
+	var lc net.ListenConfig
+	opened, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listener %s: %w", l.options.Settings.Listener.Name, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopping {
+		return opened.Close()
+	}
+	l.listener = opened
+	close(l.ready)
+	return nil
+}
+
+// awaitCertificate waits for the certificate that implicit TLS cannot do without.
+func (l *Listener) awaitCertificate(ctx context.Context) bool {
+	for l.settings.Load().Listener.TLS == config.TLSImplicit && !l.certificate.usable() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-l.ctx.Done():
+			return false
+		case <-time.After(recheck):
+		}
+	}
+	return true
+}
+
+// accept takes connections until the port is closed.
+func (l *Listener) accept() error {
+	l.mu.Lock()
+	listener := l.listener
+	l.mu.Unlock()
+	if listener == nil {
+		return nil
+	}
+	for {
+		c, err := listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil: // out of file descriptors, or the peer was faster: it passes
+			l.options.Log.Warn("accept a connection", "listener", l.options.Settings.Listener.Name, "error", err)
+			time.Sleep(10 * time.Millisecond)
+		default:
+			l.start(c)
+		}
+	}
+}
+
+// start gives a connection its session, or refuses it: a line into a fresh socket does not block.
+func (l *Listener) start(c net.Conn) {
+	remote := remoteOf(c)
+	s := newSession(l, c, remote)
+	release, ok := l.options.Caps.take(remote.Addr())
+	if !ok || !l.begin(s, release) {
+		s.refuse(ok)
+		release()
+	}
+}
+
+// begin runs a session, unless the Listener is being stopped.
+func (l *Listener) begin(s *session, release func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopping {
+		return false
+	}
+	l.sessions[s] = struct{}{}
+	l.serving.Go(func() {
+		defer release()
+		s.run()
+		l.mu.Lock()
+		delete(l.sessions, s)
+		l.mu.Unlock()
+	})
+	return true
+}
+
+// Shutdown stops the Listener: the port is closed, idle sessions and new commands get 421 4.3.2, and transactions
+// that have begun may end until ctx is done.
+func (l *Listener) Shutdown(ctx context.Context) error {
+	l.closePort()
+	finished := make(chan struct{})
+	go func() { l.serving.Wait(); close(finished) }()
+	select {
+	case <-finished:
+		l.stop()
+		return nil
+	case <-ctx.Done():
+		l.abort()
+		<-finished
+		return fmt.Errorf("listener %s: transactions were broken off: %w", l.options.Settings.Listener.Name, ctx.Err())
+	}
+}
+
+func (l *Listener) closePort() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopping = true
+	if l.listener != nil {
+		_ = l.listener.Close()
+	}
+	for s := range l.sessions {
+		s.conn.drain()
+	}
+}
+
+// abort closes the port and all connections.
+func (l *Listener) abort() {
+	l.closePort()
+	l.stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for s := range l.sessions {
+		_ = s.conn.Close()
+	}
+}
+
+func (l *Listener) draining() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopping
+}
+
+// Status is the port as it is now.
+func (l *Listener) Status() Status {
+	s := Status{Name: l.options.Settings.Listener.Name}
+	l.mu.Lock()
+	if l.listener != nil {
+		s.Address = l.listener.Addr().String()
+	}
+	failure := l.failure
+	l.mu.Unlock()
+	if l.settings.Load().Listener.TLS != config.TLSNone {
+		expires, err := l.certificate.state()
+		s.CertificateExpires = expires
+		failure = errors.Join(failure, err)
+	}
+	if failure != nil {
+		s.Error = failure.Error()
+	}
+	return s
+}

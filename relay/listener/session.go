@@ -1,0 +1,273 @@
+package listener
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/reply"
+)
+
+const (
+	// maxLine is the longest command, CRLF included: 512 octets and room for the parameters of all extensions.
+	maxLine = 4096
+	// maxAuthLine is the longest line of an AUTH exchange (RFC 4954 §4.3).
+	maxAuthLine = 12288
+	// readBuffer holds the longest line.
+	readBuffer = 16 << 10
+	// maxErrors is how many commands may fail, maxIdlers how many may do nothing, before the session is ended.
+	maxErrors, maxIdlers = 20, 100
+	// handshakeTimeout bounds a TLS handshake.
+	handshakeTimeout = time.Minute
+)
+
+// Why a session ends. errEnd follows a reply that said so.
+var (
+	errEnd     = errors.New("the session is at its end")
+	errLineEnd = errors.New("the line does not end in CRLF")
+	errTooLong = errors.New("the line is too long")
+)
+
+// session is one connection and its state.
+type session struct {
+	Session
+	listener *Listener
+	settings *Settings
+	handler  Handler
+	log      *slog.Logger
+	conn     *conn
+	// stream is conn, or TLS over it.
+	stream net.Conn
+	in     *bufio.Reader
+	out    *bufio.Writer
+	ctx    context.Context
+
+	mail           bool // MAIL was accepted
+	errors, idlers int
+	authFailures   int
+}
+
+func newSession(l *Listener, c net.Conn, remote netip.AddrPort) *session {
+	settings := l.settings.Load()
+	s := &session{
+		listener: l,
+		settings: settings,
+		handler:  l.options.Handler,
+		log:      l.options.Log.With("listener", settings.Listener.Name, "client", remote.String()),
+		conn:     &conn{Conn: c, timeout: l.options.Timeout},
+	}
+	s.Listener = settings.Listener
+	s.Remote = remote
+	s.Trusted = settings.Trusted != nil && settings.Trusted(remote.Addr())
+	s.use(s.conn)
+	return s
+}
+
+// use makes c the stream of the session. Replies wait in a buffer until the peer's next octet is waited for: those
+// to pipelined commands go out together (RFC 2920 §3.2).
+func (s *session) use(c net.Conn) {
+	s.stream = c
+	s.out = bufio.NewWriter(c)
+	s.in = bufio.NewReaderSize(flushing{s.out, c}, readBuffer)
+}
+
+// flushing writes what is pending before it waits for more.
+type flushing struct {
+	out *bufio.Writer
+	in  io.Reader
+}
+
+func (f flushing) Read(p []byte) (int, error) {
+	if err := f.out.Flush(); err != nil {
+		return 0, err
+	}
+	return f.in.Read(p)
+}
+
+// refuse ends a connection that is not to have a session. With implicit TLS nobody would understand the reply.
+func (s *session) refuse(stopping bool) {
+	if s.settings.Listener.TLS != config.TLSImplicit {
+		if stopping {
+			s.reply(stoppingReply())
+		} else {
+			s.say(421, "4.7.0", "%s Too many connections", s.settings.Hostname)
+		}
+		_ = s.out.Flush()
+	}
+	_ = s.conn.Close()
+}
+
+// run serves the connection until it ends.
+func (s *session) run() {
+	ctx, cancel := context.WithCancel(s.listener.ctx)
+	defer cancel()
+	s.ctx = ctx
+	defer func() { _ = s.conn.Close() }()
+	if s.settings.Listener.TLS == config.TLSImplicit {
+		if err := s.handshake(); err != nil {
+			s.log.Info("TLS handshake failed", "error", err)
+			return
+		}
+	}
+	s.say(220, "", "%s ESMTP Postrider", s.settings.Hostname)
+	for {
+		if err := s.step(); err != nil {
+			s.log.Debug("session ended", "reason", err)
+			break
+		}
+	}
+	_ = s.out.Flush()
+	_ = s.stream.Close()
+}
+
+// handshake puts TLS on top of the connection.
+func (s *session) handshake() error {
+	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
+	defer cancel()
+	c := tls.Server(s.conn, s.listener.certificate.config())
+	if err := c.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	state := c.ConnectionState()
+	s.TLS = &state
+	s.use(c)
+	return nil
+}
+
+// step reads and obeys one command. An error ends the session.
+func (s *session) step() error {
+	line, err := s.readCommand()
+	if err != nil {
+		return s.readFailed(err)
+	}
+	if !s.mail && s.listener.draining() {
+		s.reply(stoppingReply())
+		return errEnd
+	}
+	verb, args, _ := strings.Cut(strings.TrimRight(line, " \t"), " ")
+	if err := s.obey(strings.ToUpper(verb), args); err != nil {
+		return err
+	}
+	return s.patience()
+}
+
+// readCommand waits for the next command, as long as the session is not to be ended.
+func (s *session) readCommand() (string, error) {
+	s.conn.setIdle(!s.mail)
+	defer s.conn.setIdle(false)
+	return s.readLine(maxLine)
+}
+
+// readLine returns the next line without its CRLF.
+func (s *session) readLine(limit int) (string, error) {
+	line, err := s.in.ReadSlice('\n')
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull) || len(line) > limit:
+		return "", errTooLong
+	case err != nil:
+		return "", err
+	}
+	text, ok := strings.CutSuffix(string(line), "\r\n")
+	if !ok {
+		return "", errLineEnd
+	}
+	return text, nil
+}
+
+// readFailed says goodbye where there is somebody to hear it.
+func (s *session) readFailed(err error) error {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errTooLong):
+		s.say(500, "5.5.2", "Line too long")
+	case errors.Is(err, errLineEnd):
+		s.say(500, "5.5.2", "Lines end in CR LF")
+	case errors.As(err, &timeout) && timeout.Timeout() && s.listener.draining():
+		s.reply(stoppingReply())
+	case errors.As(err, &timeout) && timeout.Timeout():
+		s.say(421, "4.4.2", "%s Idle for too long", s.settings.Hostname)
+	}
+	return fmt.Errorf("read a command: %w", err)
+}
+
+// patience ends a session that only wastes time.
+func (s *session) patience() error {
+	if s.errors < maxErrors && s.idlers < maxIdlers {
+		return nil
+	}
+	s.say(421, "4.7.0", "%s Too many commands that lead nowhere", s.settings.Hostname)
+	return errEnd
+}
+
+// pipelined says that octets wait behind a command that must be the last of its group (RFC 2920 §3.1): a peer that
+// did not wait for the reply may not be speaking to us alone.
+func (s *session) pipelined() bool { return s.in.Buffered() > 0 }
+
+func (s *session) refusePipelining() error {
+	s.say(554, "5.5.0", "Wait for the reply before you send more")
+	return errEnd
+}
+
+// reset ends the transaction.
+func (s *session) reset() {
+	s.mail = false
+	s.ReversePath, s.Size, s.EightBit, s.UTF8, s.Recipients = "", 0, false, false, nil
+}
+
+// say writes a reply. A refusal is counted.
+func (s *session) say(code int, enhanced, format string, args ...any) {
+	s.reply(reply.Reply{Code: code, Enhanced: enhanced, Text: fmt.Sprintf(format, args...)})
+}
+
+// reply writes a reply of one or more lines, each with the enhanced code (RFC 2034 §4).
+func (s *session) reply(r reply.Reply) {
+	if r.Code >= 500 {
+		s.errors++
+	}
+	lines := strings.Split(r.Text, "\n")
+	for i, line := range lines {
+		separator := "-"
+		if i == len(lines)-1 {
+			separator = " "
+		}
+		if r.Enhanced != "" {
+			line = r.Enhanced + " " + line
+		}
+		fmt.Fprintf(s.out, "%03d%s%s\r\n", r.Code, separator, printable(line))
+	}
+}
+
+// fail answers a command with what a Handler or Authenticator returned: its reply, or 451 for trouble of our own.
+func (s *session) fail(err error) { s.reply(s.replyOf(err)) }
+
+func (s *session) replyOf(err error) reply.Reply {
+	var r reply.Reply
+	if errors.As(err, &r) && r.Code >= 400 && r.Code < 600 {
+		return r
+	}
+	s.log.Error("answered 451", "error", err)
+	return reply.Reply{Code: 451, Enhanced: "4.3.0", Text: "Local trouble; try again later"}
+}
+
+func stoppingReply() reply.Reply {
+	return reply.Reply{Code: 421, Enhanced: "4.3.2", Text: "Stopping; try again later"}
+}
+
+// printable keeps a line of a reply one line.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,130 @@
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/mail"
+	"time"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/message"
+)
+
+// maxReceived is how many Received fields make a loop (RFC 5321 §6.3).
+const maxReceived = 100
+
+// Verdict is what is known about an acceptable message from its header.
+type Verdict struct {
+	// Tenant is the SendingDomain that the message is sent as: that of From. Empty when there is none.
+	Tenant string
+	// Sign says that the message must be signed as Tenant.
+	Sign bool
+	// NoDate and NoMessageID say that the message lacks these fields.
+	NoDate, NoMessageID bool
+}
+
+// Header judges the header block of a message from c. Mail from anyone is only guarded against loops: it is passed
+// on as it is, never signed.
+func (p *Policy) Header(c Client, header []byte) (Verdict, error) {
+	fields, err := message.Fields(header)
+	if c.Origin == envelope.Relayed {
+		return Verdict{}, looping(received(header))
+	}
+	if err != nil {
+		return Verdict{}, refuse(550, "5.6.0", "The header is malformed: %s", err)
+	}
+	if err := looping(message.Count(fields, "Received")); err != nil {
+		return Verdict{}, err
+	}
+	from, err := p.author(c, fields)
+	if err != nil {
+		return Verdict{}, err
+	}
+	v := Verdict{
+		NoDate:      message.Count(fields, "Date") == 0,
+		NoMessageID: message.Count(fields, "Message-ID") == 0,
+	}
+	return p.signing(v, from)
+}
+
+// received counts the Received fields of any header block, well-formed or not.
+func received(header []byte) int {
+	return bytes.Count(append([]byte("\n"), bytes.ToLower(header)...), []byte("\nreceived:"))
+}
+
+func looping(received int) error {
+	if received >= maxReceived {
+		return refuse(554, "5.4.6", "Mail loop: %d Received fields", received)
+	}
+	return nil
+}
+
+// author returns the domain of From, when c may send as all of its addresses (RFC 5322 §3.6.2 allows several).
+func (p *Policy) author(c Client, fields []message.Field) (string, error) {
+	if n := message.Count(fields, "From"); n != 1 {
+		return "", refuse(550, "5.7.1", "The header has %d From fields; it must have one", n)
+	}
+	domains, err := fromDomains(fields)
+	if err != nil {
+		return "", refuse(550, "5.7.1", "The From field is malformed")
+	}
+	for _, domain := range domains {
+		if !p.may(c, domain) {
+			return "", refuse(550, "5.7.1", "You may not send with From at %s", domain)
+		}
+	}
+	return domains[0], nil
+}
+
+// fromDomains are the domains of the addresses in From: at least one.
+func fromDomains(fields []message.Field) ([]string, error) {
+	var domains []string
+	for _, f := range fields {
+		if !f.Is("From") {
+			continue
+		}
+		addresses, err := mail.ParseAddressList(f.Value())
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range addresses {
+			domain, err := envelope.ParseDomain(envelope.DomainOf(a.Address))
+			if err != nil {
+				return nil, err
+			}
+			domains = append(domains, domain)
+		}
+	}
+	if len(domains) == 0 {
+		return nil, errors.New("no address")
+	}
+	return domains, nil
+}
+
+// signing says who signs: the SendingDomain of From. A domain that signs is never sent unsigned.
+func (p *Policy) signing(v Verdict, from string) (Verdict, error) {
+	d, declared := p.domains[from]
+	if !declared {
+		return v, nil
+	}
+	v.Tenant, v.Sign = d.Name, d.Sign
+	if d.Sign && len(d.Keys) == 0 {
+		return v, refuse(451, "4.7.5", "There is no DKIM key for %s yet; try again later", d.Name)
+	}
+	return v, nil
+}
+
+// Missing returns the fields that a submitted message lacks (RFC 6409 §8): to be put above its header, and signed
+// with it. Relay listeners add none.
+func (v Verdict) Missing(mode config.ListenerMode, id envelope.ID, hostname string, now time.Time) []byte {
+	var b bytes.Buffer
+	if mode == config.ModeSubmission && v.NoDate {
+		fmt.Fprintf(&b, "Date: %s\r\n", now.UTC().Format(dateFormat))
+	}
+	if mode == config.ModeSubmission && v.NoMessageID {
+		fmt.Fprintf(&b, "Message-ID: <%s@%s>\r\n", id, hostname)
+	}
+	return b.Bytes()
+}

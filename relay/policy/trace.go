@@ -1,0 +1,62 @@
+package policy
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// dateFormat is RFC 5322 §3.3.
+const dateFormat = "Mon, 02 Jan 2006 15:04:05 -0700"
+
+// Trace is what a Received field tells (RFC 5321 §4.4).
+type Trace struct {
+	ID       envelope.ID
+	Hostname string
+	// Helo is what the client called itself, Remote where it really was.
+	Helo   string
+	Remote netip.Addr
+	// ESMTP says that it said EHLO, User that it authenticated.
+	ESMTP bool
+	User  string
+	TLS   *tls.ConnectionState
+	// Recipients: a single one is named. Several are not, because each would learn of the others.
+	Recipients []string
+	Now        time.Time
+}
+
+// Received is the field, folded, with the CRLF at its end. Every part of it is checked or ours: none can break it.
+func (t Trace) Received() []byte {
+	words := []string{"from " + t.Helo + " (" + envelope.Literal(t.Remote) + ")"}
+	if t.TLS != nil {
+		words = append(words, "(using "+tlsVersion(t.TLS)+" with cipher "+tls.CipherSuiteName(t.TLS.CipherSuite)+")")
+	}
+	words = append(words, "by "+t.Hostname+" (Postrider)", "with "+t.protocol()+" id "+string(t.ID))
+	if len(t.Recipients) == 1 {
+		words = append(words, "for <"+t.Recipients[0]+">")
+	}
+	date := t.Now.UTC().Format(dateFormat)
+	return []byte("Received: " + strings.Join(words, "\r\n\t") + ";\r\n\t" + date + "\r\n")
+}
+
+// protocol is the name of RFC 3848.
+func (t Trace) protocol() string {
+	if !t.ESMTP {
+		return "SMTP"
+	}
+	name := "ESMTP"
+	if t.TLS != nil {
+		name += "S"
+	}
+	if t.User != "" {
+		name += "A"
+	}
+	return name
+}
+
+func tlsVersion(state *tls.ConnectionState) string {
+	return strings.ReplaceAll(tls.VersionName(state.Version), " ", "")
+}
