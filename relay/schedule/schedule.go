@@ -1,0 +1,249 @@
+// Package schedule decides what is attempted, when, and in which order. Mail waits in two stages: scheduled, in
+// the due index on disk, and ready, in bounded queues in memory by site and sender domain. The package takes
+// turns over sites and, within a site, over sender domains, and keeps to rate policies and connection limits. It
+// owns no mail: what it holds are names of entries, and one that it drops or forgets is found again on disk. It
+// delivers nothing and changes nothing in the spool but the due time of what finds no room.
+package schedule
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/rate"
+	"github.com/postrider/postrider/relay/spool"
+)
+
+// Store is what the schedule needs of the spool.
+type Store interface {
+	// Due lists entries due at or before until, in order, at most limit of them, from a cursor on.
+	Due(from spool.Cursor, until time.Time, limit int) ([]spool.Item, spool.Cursor, error)
+	// Postpone moves the due time of entries to what to returns, asked once for each.
+	Postpone(keys []envelope.Key, to func() time.Time) error
+}
+
+// Options are what a scheduler works with.
+type Options struct {
+	Store   Store
+	Limiter *rate.Limiter
+	// Site says where mail of a sender domain for a domain goes. It may take its time, is called from several
+	// goroutines, and must not outlive its context by much.
+	Site func(ctx context.Context, senderDomain, domain string) string
+	// Now is the time; time.Now when nil.
+	Now func() time.Time
+	// Log is told when the spool cannot be read; slog.Default() when nil.
+	Log *slog.Logger
+	// ReadyPerSite bounds each ready queue, one for every sender domain at a site; 1,000 when 0.
+	ReadyPerSite int
+	// MaxReady bounds all ready queues together; 50,000 when 0.
+	MaxReady int
+	// MaxConnectionsPerSite bounds the attempts in flight at a site for which no policy of key Site says
+	// otherwise; 20 when 0.
+	MaxConnectionsPerSite int
+	// MaxInFlight bounds all attempts in flight; 256 when 0. No site holds more of them than it leaves free, so
+	// that slow sites never hold all.
+	MaxInFlight int
+}
+
+// Scheduler hands out jobs. Its methods are safe for concurrent use.
+type Scheduler struct {
+	o    Options
+	kick chan struct{} // tells Run that there is something to do before it would look
+
+	mu sync.Mutex
+	// entries are all that are in memory: waiting for their site, ready, or in flight.
+	entries map[envelope.Key]*entry
+	waiting int // entries that wait for their site or are ready
+	// ended are the entries whose attempt ended while Run reads the due index, which may still show them as they
+	// were before; nil when it does not read.
+	ended map[envelope.Key]struct{}
+	// flights are the jobs handed out and not done.
+	flights map[*Job]struct{}
+	sites   map[string]*site
+	routes  routes
+	gates   gates
+	// turns are the sites and open gates that may have something to hand out.
+	turns   deque[source]
+	callers list.List // of chan *Job, one for each call of Next that waits
+
+	// What Run is to do.
+	armed        time.Time            // when it looks by itself
+	scanAt       time.Time            // when the due index is to be read
+	scanned      time.Time            // when it was
+	scannedWhole time.Time            // when it was from its beginning
+	whole        bool                 // the next time it is to be
+	refills      deque[*tenant]       // queues that have room again and more on disk
+	behind       map[*tenant]struct{} // queues that have more on disk
+	cursor       spool.Cursor         // up to here the due index was read; Run's alone
+}
+
+// entry is the name of a spool entry in memory.
+type entry struct {
+	key    envelope.Key
+	sender string
+	// again says that it was changed while it was in flight.
+	again bool
+	// flying says that a job was handed out.
+	flying bool
+}
+
+// Job is an entry that may be attempted now. Between the moment it was handed out and Begin, an admin may have
+// removed or held the entry: then there is nothing to attempt, and Done is called at once.
+type Job struct {
+	Key          envelope.Key
+	Site         string
+	SenderDomain string
+
+	lane  *lane
+	lease *rate.Lease
+	began time.Time
+}
+
+// New makes a scheduler. It hands out nothing from disk until Run runs.
+func New(o Options) *Scheduler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Log = cmp.Or(o.Log, slog.Default())
+	o.ReadyPerSite = cmp.Or(o.ReadyPerSite, 1000)
+	o.MaxReady = cmp.Or(o.MaxReady, 50_000)
+	o.MaxConnectionsPerSite = cmp.Or(o.MaxConnectionsPerSite, 20)
+	o.MaxInFlight = cmp.Or(o.MaxInFlight, 256)
+	return &Scheduler{
+		o:       o,
+		kick:    make(chan struct{}, 1),
+		entries: map[envelope.Key]*entry{},
+		flights: map[*Job]struct{}{},
+		sites:   map[string]*site{},
+		routes:  newRoutes(),
+		gates:   newGates(),
+		behind:  map[*tenant]struct{}{},
+		whole:   true,
+	}
+}
+
+// Next waits until an entry may be attempted: its site has a connection free, and the policies let it go. A slot
+// and a lease are held for it until Done. The error is ctx's.
+func (s *Scheduler) Next(ctx context.Context) (*Job, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	if job := s.pick(); job != nil {
+		s.mu.Unlock()
+		return job, nil
+	}
+	handed := make(chan *Job, 1)
+	place := s.callers.PushBack(handed)
+	s.mu.Unlock()
+	select {
+	case job := <-handed:
+		return job, nil
+	case <-ctx.Done():
+		return s.leave(place, ctx.Err())
+	}
+}
+
+// leave ends a wait. A job that was handed over in the meantime is not lost.
+func (s *Scheduler) leave(place *list.Element, err error) (*Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case job := <-place.Value.(chan *Job):
+		return job, nil
+	default:
+		s.callers.Remove(place)
+		return nil, err
+	}
+}
+
+// dispatch hands jobs to those who wait. It follows every change that may let one go.
+func (s *Scheduler) dispatch() {
+	for s.callers.Len() > 0 {
+		job := s.pick()
+		if job == nil {
+			return
+		}
+		s.callers.Remove(s.callers.Front()).(chan *Job) <- job
+	}
+}
+
+// Done frees a job's slot and lease. Its outcome is stored, or there was nothing to attempt. Further calls with
+// the same job do nothing.
+func (s *Scheduler) Done(job *Job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.flights[job]; !ok {
+		return
+	}
+	delete(s.flights, job)
+	if s.entries[job.Key].again {
+		s.whole = true
+	}
+	delete(s.entries, job.Key)
+	if s.ended != nil {
+		s.ended[job.Key] = struct{}{}
+	}
+	for _, b := range job.lease.Buckets() {
+		s.released(b)
+	}
+	job.lease.Release()
+	site := job.lane.tenant.site
+	site.flying--
+	s.enqueue(site)
+	s.dropSite(site)
+	s.scanBy(s.scanned.Add(settle))
+	s.dispatch()
+}
+
+// Wake tells of entries that were accepted or changed. Those due now are handed out as soon as they may; those
+// for which there is no room are found on disk. Without entries it says that anything may have changed: the whole
+// due index is read again. It never waits.
+func (s *Scheduler) Wake(entries ...envelope.Envelope) {
+	now := s.o.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(entries) == 0 {
+		s.whole = true
+		s.scanBy(now)
+	}
+	for i := range entries {
+		e := &entries[i]
+		switch due := e.Due(); {
+		case e.Held != "" || due.IsZero():
+		case due.After(now):
+			s.scanBy(due)
+		default:
+			s.wake(e)
+		}
+	}
+	s.dispatch()
+}
+
+func (s *Scheduler) wake(e *envelope.Envelope) {
+	if known := s.entries[e.Key()]; known != nil {
+		known.again = known.again || known.flying
+		return
+	}
+	s.offerNew(e.Key(), e.SenderDomain())
+}
+
+// Reconsider tells that the limiter or the routes were configured anew: nothing that waited for a limit waits on, and
+// sites are asked for again.
+func (s *Scheduler) Reconsider() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.routes.expire()
+	s.openAll()
+	for _, site := range s.sites {
+		s.limitSite(site)
+		s.enqueue(site)
+	}
+	s.whole = true
+	s.scanBy(s.o.Now())
+	s.dispatch()
+}
