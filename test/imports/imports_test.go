@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"relay":          {"relay/..."},
 
 	"api/v1alpha1":                {},
-	"controllers/desired":         {"api/v1alpha1"},
+	"controllers/desired":         {"api/v1alpha1", "controllers/render", "relay/config"},
 	"controllers/render":          {"api/v1alpha1", "relay/config"},
 	"controllers/manifest":        {"api/v1alpha1", "config/crd"},
 	"controllers/apply":           {},
