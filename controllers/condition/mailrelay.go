@@ -1,0 +1,125 @@
+package condition
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/relay/status"
+)
+
+// MailRelay is what was observed of a relay.
+type MailRelay struct {
+	Relay *v1alpha1.MailRelay
+	Now   time.Time
+	// Pods are all there are, those beyond the replicas too.
+	Pods []Pod
+	// Generation is that of the newest configuration; 0 while there is none.
+	Generation int64
+	// Secrets are the Secrets that the relay refers to and that are not as they should be.
+	Secrets []Secret
+	// Certificates are those that the listeners are to use.
+	Certificates []Certificate
+	// Refused is why the API server refuses a child object; empty when it takes them all.
+	Refused string
+	// Resizing says that a volume is still growing.
+	Resizing bool
+	// Deleting says that the relay is being deleted.
+	Deleting bool
+}
+
+// Pod is one relay pod.
+type Pod struct {
+	Name    string
+	Created time.Time
+	// Ready is what the kubelet says.
+	Ready bool
+	// Updated says that it runs the newest version and shape.
+	Updated bool
+	// Surplus says that it is beyond the replicas and on its way out.
+	Surplus bool
+	// Status is what it said of itself; nil when it could not be reached.
+	Status *status.Status
+}
+
+// Use is what a Secret is for.
+type Use int
+
+const (
+	// UseTLS is a listener's certificate.
+	UseTLS Use = iota
+	// UseUsers is the users of a listener.
+	UseUsers
+	// UseUpstream is the credentials or CA of a smart host.
+	UseUpstream
+)
+
+// Secret is a Secret that is missing or malformed.
+type Secret struct {
+	Use Use
+	// Problem says which, what is wrong, and what to do.
+	Problem string
+	// Kept says that the last good copy is in use.
+	Kept bool
+	// Missing says that it is not there (rather than malformed).
+	Missing bool
+}
+
+// Certificate is a listener's.
+type Certificate struct {
+	// Secret holds it.
+	Secret  string
+	Expires time.Time
+}
+
+// Conditions decides upon every condition of a MailRelay.
+func (o *MailRelay) Conditions() []metav1.Condition {
+	return merge(o.Relay.Status.Conditions, o.Relay.Generation, o.Now, []named{
+		{v1alpha1.ConditionReady, o.ready()},
+		{v1alpha1.ConditionReconciling, o.reconciling()},
+		{v1alpha1.ConditionStalled, o.stalled()},
+		{v1alpha1.ConditionPaused, o.paused()},
+		{Draining, o.draining()},
+		{v1alpha1.ConditionAvailable, o.available()},
+		{v1alpha1.ConditionQueueHealthy, o.queueHealthy()},
+		{v1alpha1.ConditionConfigCurrent, o.configCurrent()},
+		{v1alpha1.ConditionTLSReady, o.tlsReady()},
+		{v1alpha1.ConditionUpstreamReady, o.upstreamReady()},
+	})
+}
+
+// serving counts the pods that take mail.
+func (o *MailRelay) serving() int {
+	n := 0
+	for _, p := range o.Pods {
+		if p.Ready && !p.Surplus {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *MailRelay) replicas() int { return int(o.Relay.Spec.Replicas) }
+
+// unreachable names the pods that did not answer.
+func (o *MailRelay) unreachable() []string {
+	var names []string
+	for _, p := range o.Pods {
+		if p.Status == nil {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// problems are those with Secrets of one use.
+func (o *MailRelay) problems(use Use) []Secret {
+	var list []Secret
+	for _, s := range o.Secrets {
+		if s.Use == use {
+			list = append(list, s)
+		}
+	}
+	return list
+}

@@ -1,0 +1,216 @@
+package condition
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/relay/status"
+)
+
+var now = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) *time.Time {
+	t := now.Add(-d)
+	return &t
+}
+
+func relay(replicas int32) *v1alpha1.MailRelay {
+	return &v1alpha1.MailRelay{
+		ObjectMeta: metav1.ObjectMeta{Name: "outbound", Generation: 3},
+		Spec:       v1alpha1.MailRelaySpec{Replicas: replicas, Reconciliation: v1alpha1.ReconciliationActive},
+	}
+}
+
+func pod(name string) Pod {
+	return Pod{Name: name, Created: now.Add(-time.Minute), Ready: true, Updated: true, Status: &status.Status{Pod: name, Generation: 7}}
+}
+
+// observed is a healthy relay of two pods, changed by f.
+func observed(f func(o *MailRelay)) *MailRelay {
+	o := &MailRelay{Relay: relay(2), Now: now, Generation: 7, Pods: []Pod{pod("outbound-0"), pod("outbound-1")}}
+	f(o)
+	return o
+}
+
+func was(reason string) []metav1.Condition {
+	return []metav1.Condition{{Type: v1alpha1.ConditionReconciling, Status: metav1.ConditionTrue, Reason: reason, LastTransitionTime: metav1.NewTime(now)}}
+}
+
+// wanted is "Status/Reason" for each type; "" means that the condition is absent.
+type wanted map[string]string
+
+func (w wanted) check(t *testing.T, conditions []metav1.Condition) {
+	t.Helper()
+	for kind, want := range w {
+		got := ""
+		if c := meta.FindStatusCondition(conditions, kind); c != nil {
+			got = string(c.Status) + "/" + c.Reason
+		}
+		if got != want {
+			t.Errorf("%s is %q, want %q", kind, got, want)
+		}
+	}
+}
+
+func TestMailRelay(t *testing.T) {
+	unready := func(o *MailRelay) { o.Pods[1].Ready = false }
+	tests := map[string]struct {
+		change func(o *MailRelay)
+		want   wanted
+	}{
+		"healthy": {func(*MailRelay) {}, wanted{
+			"Ready": "True/Serving", "Available": "True/MinimumReplicasAvailable", "Reconciling": "", "Stalled": "", "Paused": "", "Draining": "",
+			"QueueHealthy": "True/Healthy", "ConfigCurrent": "True/InForce", "TLSReady": "True/CertificateValid", "UpstreamReady": "True/CredentialsPresent",
+		}},
+		"nothing there yet": {func(o *MailRelay) { o.Pods, o.Generation = nil, 0 }, wanted{
+			"Ready": "False/NotEnoughReplicas", "Available": "False/NoReadyPods", "Reconciling": "True/ScalingUp",
+			"QueueHealthy": "Unknown/StatusUnavailable", "ConfigCurrent": "False/Propagating",
+		}},
+		"one pod not ready": {unready, wanted{
+			"Ready": "False/NotEnoughReplicas", "Available": "True/MinimumReplicasAvailable", "Reconciling": "True/ScalingUp", "Stalled": "",
+		}},
+		"rolling out": {func(o *MailRelay) { o.Pods[0].Updated = false }, wanted{"Ready": "True/Serving", "Reconciling": "True/RollingOut"}},
+		"rolling out, one on its way": {func(o *MailRelay) { o.Pods[0].Updated = false; unready(o) }, wanted{
+			"Ready": "True/Serving", "Reconciling": "True/RollingOut",
+		}},
+		"rolling out, the last one is missing": {func(o *MailRelay) {
+			o.Relay.Status.Conditions = was(v1alpha1.ReasonRollingOut)
+			o.Pods = o.Pods[:1]
+		}, wanted{"Ready": "True/Serving", "Reconciling": "True/RollingOut"}},
+		"rolling out a single pod": {func(o *MailRelay) {
+			o.Relay.Spec.Replicas = 1
+			o.Relay.Status.Conditions = was(v1alpha1.ReasonRollingOut)
+			o.Pods = nil
+		}, wanted{"Ready": "False/NotEnoughReplicas", "Reconciling": "True/RollingOut", "Available": "False/NoReadyPods"}},
+		"scaling down": {func(o *MailRelay) { o.Relay.Spec.Replicas = 1; o.Pods[1].Surplus = true }, wanted{
+			"Ready": "True/Serving", "Reconciling": "True/ScalingDown", "Draining": "True/WaitingForDelivery",
+		}},
+		"resizing": {func(o *MailRelay) { o.Resizing = true }, wanted{"Ready": "True/Serving", "Reconciling": "True/ResizingVolumes"}},
+		"stuck": {func(o *MailRelay) { unready(o); o.Pods[1].Created = now.Add(-time.Hour) }, wanted{
+			"Ready": "False/RolloutStuck", "Stalled": "True/RolloutStuck", "Reconciling": "",
+		}},
+		"refused by the API server": {func(o *MailRelay) { o.Refused = "no such priority class"; unready(o) }, wanted{
+			"Ready": "False/InvalidConfiguration", "Stalled": "True/InvalidConfiguration", "Reconciling": "",
+		}},
+		"paused": {func(o *MailRelay) {
+			o.Relay.Spec.Reconciliation = v1alpha1.ReconciliationPaused
+			o.Pods[0].Updated = false
+		}, wanted{
+			"Ready": "True/Serving", "Paused": "True/Paused", "Reconciling": "", "Stalled": "",
+		}},
+		"deleting": {func(o *MailRelay) { o.Deleting = true; o.Pods[0].Surplus = true }, wanted{
+			"Ready": "False/Deleting", "Draining": "True/WaitingForDelivery", "Reconciling": "", "Stalled": "",
+		}},
+
+		"unreachable": {func(o *MailRelay) { o.Pods[1].Status = nil }, wanted{
+			"Ready": "True/Serving", "QueueHealthy": "Unknown/StatusUnavailable", "ConfigCurrent": "Unknown/StatusUnavailable",
+		}},
+		"propagating": {func(o *MailRelay) { o.Pods[1].Status.Generation = 6 }, wanted{"ConfigCurrent": "False/Propagating"}},
+		"propagating beside an unreachable pod": {func(o *MailRelay) { o.Pods[0].Status = nil; o.Pods[1].Status.Generation = 6 }, wanted{
+			"ConfigCurrent": "False/Propagating",
+		}},
+		"rejected": {func(o *MailRelay) {
+			o.Pods[1].Status.Generation, o.Pods[1].Status.ConfigError = 6, "format 9"
+		}, wanted{"ConfigCurrent": "False/Rejected"}},
+		"an old complaint": {func(o *MailRelay) { o.Pods[1].Status.ConfigError = "format 9" }, wanted{"ConfigCurrent": "True/InForce"}},
+
+		"backlog": {func(o *MailRelay) {
+			o.Pods[1].Status.Slowest = []status.Destination{{Domain: "slow.example", Queue: status.Queue{Queued: 1, Oldest: ago(5 * time.Hour)}, Reason: status.Deferred}}
+		}, wanted{"QueueHealthy": "False/Backlogged"}},
+		"a young queue": {func(o *MailRelay) {
+			o.Pods[1].Status.Slowest = []status.Destination{{Queue: status.Queue{Oldest: ago(time.Hour)}, Reason: status.Deferred}}
+		}, wanted{"QueueHealthy": "True/Healthy"}},
+		"a young queue with early warnings": {func(o *MailRelay) {
+			seconds := int32(60)
+			o.Relay.Spec.Queue.DelayWarningSeconds = &seconds
+			o.Pods[1].Status.Slowest = []status.Destination{{Queue: status.Queue{Oldest: ago(time.Hour)}, Reason: status.RateLimited}}
+		}, wanted{"QueueHealthy": "False/Backlogged"}},
+		"held": {func(o *MailRelay) {
+			o.Pods[1].Status.Slowest = []status.Destination{{Queue: status.Queue{Oldest: ago(99 * time.Hour)}, Reason: status.Held}}
+		}, wanted{"QueueHealthy": "True/Healthy"}},
+
+		"no certificate yet": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseTLS, Problem: "x", Missing: true}} }, wanted{
+			"TLSReady": "False/Pending", "Ready": "False/InvalidReference",
+		}},
+		"malformed certificate": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseTLS, Problem: "x"}} }, wanted{
+			"TLSReady": "False/SecretInvalid", "Ready": "False/InvalidReference",
+		}},
+		"certificate gone": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseTLS, Problem: "x", Missing: true, Kept: true}} }, wanted{
+			"TLSReady": "False/SecretInvalid", "Ready": "True/Serving",
+		}},
+		"certificate near its end": {func(o *MailRelay) {
+			o.Certificates = []Certificate{{Expires: now.Add(999 * time.Hour)}, {Expires: now.Add(time.Hour)}}
+		}, wanted{"TLSReady": "True/ExpiringSoon"}},
+		"certificate at its end": {func(o *MailRelay) { o.Certificates = []Certificate{{Expires: now}} }, wanted{
+			"TLSReady": "False/ExpiringSoon", "Ready": "True/Serving",
+		}},
+		"certificate young": {func(o *MailRelay) { o.Certificates = []Certificate{{Expires: now.Add(999 * time.Hour)}} }, wanted{
+			"TLSReady": "True/CertificateValid",
+		}},
+		"no users": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseUsers, Problem: "x"}} }, wanted{
+			"Ready": "False/InvalidReference", "TLSReady": "True/CertificateValid",
+		}},
+		"no credentials": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseUpstream, Problem: "x"}} }, wanted{
+			"Ready": "True/Serving", "UpstreamReady": "False/SecretInvalid",
+		}},
+		"credentials gone": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseUpstream, Problem: "x", Kept: true}} }, wanted{
+			"UpstreamReady": "False/SecretInvalid",
+		}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) { test.want.check(t, observed(test.change).Conditions()) })
+	}
+}
+
+func TestMessages(t *testing.T) {
+	tests := map[string]struct {
+		change func(o *MailRelay)
+		kind   string
+		want   string
+	}{
+		"listener": {func(o *MailRelay) {
+			o.Pods[0].Ready = false
+			o.Pods[0].Status.Listeners = []status.Listener{{Name: "smtps", Error: "no certificate"}}
+		}, "Ready", "1 of 2 pods serve. Listener smtps of outbound-0: no certificate."},
+		"kept users": {func(o *MailRelay) {
+			o.Secrets = []Secret{{Use: UseUsers, Problem: "The Secret smtp-users is gone.", Kept: true}}
+		}, "Ready", "smtp-users is gone. The last good copy is in use."},
+		"rejected": {func(o *MailRelay) {
+			o.Pods[0].Status.Generation, o.Pods[0].Status.ConfigError = 1, strings.Repeat("ü", 9999)
+		}, "ConfigCurrent", "…"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := meta.FindStatusCondition(observed(test.change).Conditions(), test.kind)
+			if !strings.Contains(c.Message, test.want) || len(c.Message) > maxMessage {
+				t.Errorf("%s says %q", test.kind, c.Message)
+			}
+		})
+	}
+}
+
+func TestTransitionTimeIsKept(t *testing.T) {
+	o := observed(func(*MailRelay) {})
+	first := o.Conditions()
+	o.Relay.Status.Conditions = append(first, metav1.Condition{Type: "OfAnOldVersion", Status: "True", Reason: "X"})
+	o.Now = now.Add(time.Hour)
+	o.Pods[0].Status = nil
+	second := o.Conditions()
+	if ready := meta.FindStatusCondition(second, "Ready"); !ready.LastTransitionTime.Time.Equal(now) || ready.ObservedGeneration != 3 {
+		t.Errorf("Ready changed at %v, generation %d", ready.LastTransitionTime, ready.ObservedGeneration)
+	}
+	if queue := meta.FindStatusCondition(second, "QueueHealthy"); !queue.LastTransitionTime.Time.Equal(o.Now) {
+		t.Errorf("QueueHealthy changed at %v", queue.LastTransitionTime)
+	}
+	if meta.FindStatusCondition(second, "OfAnOldVersion") != nil {
+		t.Error("a condition that nobody decides upon stayed")
+	}
+	if meta.FindStatusCondition(first, "QueueHealthy").Status != metav1.ConditionTrue {
+		t.Error("the conditions there were have been changed")
+	}
+}

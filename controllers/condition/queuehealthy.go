@@ -1,0 +1,46 @@
+package condition
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/relay/status"
+)
+
+// backlogAfter is the age of a backlog where the relay sends no delay warnings.
+const backlogAfter = 4 * time.Hour
+
+// queueHealthy says that mail flows: no destination's oldest message has waited longer than the delay warning
+// takes. A pod that cannot be asked makes it unknown.
+func (o *MailRelay) queueHealthy() decision {
+	if len(o.Pods) == 0 {
+		return unknown(v1alpha1.ReasonStatusUnavailable, "There is no pod that could be asked.")
+	}
+	if names := o.unreachable(); len(names) > 0 {
+		return unknown(v1alpha1.ReasonStatusUnavailable, "What these pods hold is not known: "+strings.Join(names, ", ")+".")
+	}
+	if d, pod, ok := o.backlog(); ok {
+		return no(v1alpha1.ReasonBacklogged, fmt.Sprintf("Mail for %s has waited since %s in %s: %s.", d.Domain, d.Oldest.UTC().Format(time.RFC3339), pod, d.Reason))
+	}
+	return yes(v1alpha1.ReasonHealthy, "Mail flows.")
+}
+
+// backlog is the destination whose mail has waited longest, if that is too long. Mail that an admin holds is
+// meant to wait.
+func (o *MailRelay) backlog() (worst status.Destination, pod string, ok bool) {
+	limit := backlogAfter
+	if s := o.Relay.Spec.Queue.DelayWarningSeconds; s != nil && *s > 0 {
+		limit = time.Duration(*s) * time.Second
+	}
+	for _, p := range o.Pods {
+		for _, d := range p.Status.Slowest {
+			late := d.Oldest != nil && d.Reason != status.Held && o.Now.Sub(*d.Oldest) > limit
+			if late && (!ok || d.Oldest.Before(*worst.Oldest)) {
+				worst, pod, ok = d, p.Name, true
+			}
+		}
+	}
+	return worst, pod, ok
+}

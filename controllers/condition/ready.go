@@ -1,0 +1,51 @@
+package condition
+
+import (
+	"fmt"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+)
+
+// ready sums up: as many pods serve as the spec asks for, all listeners have what they need, and nothing is in
+// the way of further changes. It stays true through a healthy rollout, which takes one pod at a time.
+func (o *MailRelay) ready() decision {
+	if o.Deleting {
+		return no(v1alpha1.ReasonDeleting, "The relay is being deleted.")
+	}
+	if s := o.stalled(); s.isTrue() {
+		return no(s.reason, s.message)
+	}
+	for _, s := range o.Secrets {
+		if s.Use != UseUpstream && !s.Kept {
+			return no(v1alpha1.ReasonInvalidReference, s.Problem)
+		}
+	}
+	serving, want := o.serving(), o.replicas()
+	enough := want
+	if r := o.reconciling(); r.reason == v1alpha1.ReasonRollingOut && want > 1 {
+		enough = want - 1
+	}
+	message := fmt.Sprintf("%d of %d pods serve.", serving, want)
+	if serving < enough {
+		return no(v1alpha1.ReasonNotEnoughReplicas, message+o.whyNot())
+	}
+	for _, s := range o.problems(UseUsers) {
+		message += " " + s.Problem + " The last good copy is in use."
+	}
+	return yes(v1alpha1.ReasonServing, message)
+}
+
+// whyNot adds what the first listener that is not well says of itself.
+func (o *MailRelay) whyNot() string {
+	for _, p := range o.Pods {
+		if p.Status == nil || p.Surplus {
+			continue
+		}
+		for _, l := range p.Status.Listeners {
+			if l.Error != "" {
+				return fmt.Sprintf(" Listener %s of %s: %s.", l.Name, p.Name, l.Error)
+			}
+		}
+	}
+	return ""
+}

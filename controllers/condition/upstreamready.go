@@ -1,0 +1,15 @@
+package condition
+
+import "github.com/postrider/postrider/api/v1alpha1"
+
+// upstreamReady says that the smart hosts' credentials and certificates are there. It never gates readiness:
+// without them mail waits, and nothing is refused.
+func (o *MailRelay) upstreamReady() decision {
+	for _, s := range o.problems(UseUpstream) {
+		if s.Kept {
+			return no(v1alpha1.ReasonSecretInvalid, s.Problem+" The last good copy is in use.")
+		}
+		return no(v1alpha1.ReasonSecretInvalid, s.Problem+" Mail for the smart host waits.")
+	}
+	return yes(v1alpha1.ReasonCredentialsPresent, "Every smart host has the credentials it needs.")
+}
