@@ -131,5 +131,15 @@ func (e *Envelope) SenderDomain() string {
 	if e.Tenant != "" {
 		return e.Tenant
 	}
-	return strings.ToLower(e.ReversePath[strings.LastIndex(e.ReversePath, "@")+1:])
+	return DomainOf(e.ReversePath)
+}
+
+// DomainOf is the domain of an address in lower case: what follows the last "@", since a quoted local part may
+// hold others. It is empty when there is none.
+func DomainOf(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return ""
+	}
+	return strings.ToLower(address[at+1:])
 }
