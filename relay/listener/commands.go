@@ -48,9 +48,11 @@ func (s *session) unknown(verb string) error {
 	switch verb {
 	case "BDAT":
 		s.say(502, "5.5.1", "CHUNKING is not offered")
+		s.linger()
 		return errEnd
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH":
 		s.say(554, "5.5.0", "This is not HTTP")
+		s.linger()
 		return errEnd
 	}
 	s.say(500, "5.5.1", "Unknown command")

@@ -189,8 +189,10 @@ func (s *session) readFailed(err error) error {
 	switch {
 	case errors.Is(err, errTooLong):
 		s.say(500, "5.5.2", "Line too long")
+		s.linger()
 	case errors.Is(err, errLineEnd):
 		s.say(500, "5.5.2", "Lines end in CR LF")
+		s.linger()
 	case errors.As(err, &timeout) && timeout.Timeout() && s.listener.draining():
 		s.reply(stoppingReply())
 	case errors.As(err, &timeout) && timeout.Timeout():
@@ -214,6 +216,7 @@ func (s *session) pipelined() bool { return s.in.Buffered() > 0 }
 
 func (s *session) refusePipelining() error {
 	s.say(554, "5.5.0", "Wait for the reply before you send more")
+	s.linger()
 	return errEnd
 }
 

@@ -1,0 +1,168 @@
+package listener
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/reply"
+)
+
+const smuggled = "MAIL FROM:<evil@example.com>\r\nRCPT TO:<victim@example.org>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n.\r\n"
+
+// TestSmuggling: attacks, rows 1 to 3. Nothing that follows a doubtful end is obeyed, and the message is nowhere.
+func TestSmuggling(t *testing.T) {
+	for name, end := range map[string]string{
+		"LF.LF": "\n.\n", "LF.CRLF": "\n.\r\n", "CRLF.LF": "\r\n.\n", "CR.CR": "\r.\r", "CR.CRLF": "\r.\r\n",
+		"CRLF.CR": "\r\n.\r", "CRLF.CRCRLF": "\r\n.\r\r\n", "CRCRLF.CRLF": "\r\r\n.\r\n",
+		"CRCRLF.CRCRLF": "\r\r\n.\r\r\n", "CRLF.NULCRLF": "\r\n.\x00\r\n", "CRLFNUL.CRLF": "\r\n\x00.\r\n",
+		"NUL": "\x00\r\n.\r\n", "bare CR": "a\rb\r\n.\r\n", "bare LF": "a\nb\r\n.\r\n", "LF at once": "\n\r\n.\r\n",
+	} {
+		for _, where := range []string{"Subject: x\r\n\r\nbody", "Subject: x"} {
+			r := serve(t, config.ModeRelay, config.TLSNone, nil)
+			p := r.greeted()
+			p.begin()
+			p.send(where + end + smuggled)
+			if got, err := p.reply(); err != nil || !strings.HasPrefix(got, "550 5.6.0") && !strings.HasPrefix(got, "550 5.5.2") {
+				t.Errorf("%s: %q, %v, want 550", name, got, err)
+			}
+			p.expectEnd()
+			if n := len(r.handler.all()); n != 0 {
+				t.Errorf("%s: %d messages were taken", name, n)
+			}
+		}
+	}
+}
+
+// TestCutMessages: attacks, row 14. A connection that ends within a message, however politely, leaves nothing.
+func TestCutMessages(t *testing.T) {
+	for _, content := range []string{"", "Subj", "Subject: x\r\n\r\nbody", "Subject: x\r\n\r\nbody\r\n", "Subject: x\r\n\r\n.", "Subject: x\r\n\r\nx\r\n.\r"} {
+		for _, end := range []string{"FIN", "close_notify"} {
+			r := serve(t, config.ModeRelay, config.TLSOpportunistic, nil)
+			failed := make(chan error, 1)
+			r.handler.data = func(_ *Session, _ []byte, body io.Reader) (reply.Reply, error) {
+				_, err := io.ReadAll(body)
+				failed <- err
+				return reply.Reply{Code: 250}, err
+			}
+			p := r.greeted()
+			if end == "close_notify" {
+				p = r.encrypted()
+			}
+			p.begin()
+			p.send(content)
+			if c, ok := p.Conn.(*tls.Conn); ok {
+				_ = c.CloseWrite()
+			} else {
+				_ = p.raw.(*net.TCPConn).CloseWrite()
+			}
+			p.expectEnd()
+			if strings.Contains(content, "\r\n\r\n") {
+				if err := <-failed; !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("%q and %s: the handler's body ended with %v", content, end, err)
+				}
+			}
+		}
+	}
+}
+
+// TestMaximumSize: attacks, row 29, and one octet more.
+func TestMaximumSize(t *testing.T) {
+	for size, want := range map[int]string{1000: "250 2.0.0", 1001: "552 5.3.4", 200_000: "552 5.3.4"} {
+		r := serve(t, config.ModeRelay, config.TLSNone, func(o *Options) { o.MaxBytes = 1000 })
+		p := r.greeted()
+		p.begin()
+		// The dot that is stuffed does not count.
+		p.send("Subject: x\r\n\r\n..\r\n" + strings.Repeat("x", size-len("Subject: x\r\n\r\n.\r\n\r\n")) + "\r\n.\r\n")
+		p.expect(want)
+		p.do("NOOP", "250 2.0.0")
+		if kept := len(r.handler.all()); kept != strings.Count(want, "250") {
+			t.Errorf("%d octets: %d messages kept", size, kept)
+		}
+	}
+}
+
+func TestMaximumHeader(t *testing.T) {
+	for size, want := range map[int]string{MaxHeader: "250 2.0.0", MaxHeader + 1: "552 5.3.4"} {
+		r := serve(t, config.ModeRelay, config.TLSNone, nil)
+		p := r.greeted()
+		p.begin()
+		p.send("X: " + strings.Repeat("x", size-len("X: \r\n\r\n")) + "\r\n\r\nbody\r\n.\r\n")
+		p.expect(want)
+		p.do("NOOP", "250 2.0.0")
+	}
+}
+
+// TestEndlessMessage: a refused message is not read for ever.
+func TestEndlessMessage(t *testing.T) {
+	m := &message{in: bufio.NewReaderSize(endless{}, readBuffer), left: 10}
+	if _, err := io.ReadAll(m); !errors.Is(err, errLongMessage) {
+		t.Fatalf("read: %v, want %v", err, errLongMessage)
+	}
+	if err := m.skip(1 << 20); !errors.Is(err, errLongMessage) {
+		t.Errorf("skip: %v, want %v", err, errLongMessage)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+// FuzzMessage compares the reader with the grammar, for octets in any segmentation.
+func FuzzMessage(f *testing.F) {
+	for _, seed := range []string{"a\r\n.\r\n", "..\r\n.\r\n", ".\r\n", "a\r\n.\r\nrest", "\r\r\n.\r\n", "a\n.\n", "a\r\n..b\r\n.\r", "\r\n.\r\n.\r\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, wire string) {
+		want, rest, ok := unstuff(wire)
+		for _, in := range []io.Reader{strings.NewReader(wire), iotest.OneByteReader(strings.NewReader(wire))} {
+			b := bufio.NewReaderSize(in, readBuffer)
+			m := &message{in: b, left: 1 << 30}
+			got, err := io.ReadAll(m)
+			if (err == nil) != ok || ok && string(got) != want {
+				t.Fatalf("%q was read as %q, %v; want %q, %v", wire, got, err, want, ok)
+			}
+			if left, _ := io.ReadAll(b); ok && string(left) != rest {
+				t.Fatalf("behind %q stands %q, want %q", wire, left, rest)
+			}
+		}
+	})
+}
+
+// unstuff is RFC 5321 §4.5.2, written for clarity alone.
+func unstuff(wire string) (content, rest string, ok bool) {
+	for {
+		line, after, found := strings.Cut(wire, "\n")
+		text, crlf := strings.CutSuffix(line, "\r")
+		if !found || !crlf || strings.ContainsAny(text, "\x00\r") {
+			return "", "", false
+		}
+		if text == "." {
+			return content, after, true
+		}
+		content += strings.TrimPrefix(text, ".") + "\r\n"
+		wire = after
+	}
+}
+
+func BenchmarkMessage(b *testing.B) {
+	wire := strings.Repeat(strings.Repeat("x", 76)+"\r\n", 1<<13) + ".\r\n"
+	b.SetBytes(int64(len(wire)))
+	for b.Loop() {
+		m := &message{in: bufio.NewReaderSize(strings.NewReader(wire), readBuffer), left: 1 << 30}
+		if _, err := io.Copy(io.Discard, m); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,306 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/reply"
+)
+
+func TestMessageIsPassedOnAsItCame(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	p := r.greeted()
+	p.do("MAIL FROM:<A@Example.com> SIZE=100 BODY=8BITMIME", "250 2.1.0",
+		"RCPT TO:<\"b c\"@example.org>", "250 2.1.5",
+		"RCPT TO:<postmaster>", "250 2.1.5",
+		"DATA", "354 ",
+		"Subject: x\r\n folded\r\n\r\n..dot\r\n...\r\nb\xc3\xb6dy\r\n.", "250 2.0.0 queued as 1",
+		"QUIT", "221 2.0.0")
+	p.expectEnd()
+	got := r.handler.all()[0]
+	if got.header != "Subject: x\r\n folded\r\n\r\n" || got.body != ".dot\r\n..\r\nb\xc3\xb6dy\r\n" {
+		t.Errorf("header %q, body %q", got.header, got.body)
+	}
+	if got.ReversePath != "A@example.com" || got.Size != 100 || !got.EightBit || !got.ESMTP || !got.Trusted ||
+		got.Helo != "client.example.net" || got.TLS != nil || !got.Remote.Addr().IsLoopback() {
+		t.Errorf("session %+v", got.Session)
+	}
+	if diff := cmp.Diff([]string{`"b c"@example.org`, "postmaster"}, got.Recipients); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestAnySegmentation: how the octets of a session are cut into packets makes no difference.
+func TestAnySegmentation(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	content := "A: b\r\n\r\n..x\r\n" + strings.Repeat("y", 3*readBuffer) + "\r\n\r\n.\r\n"
+	for size := 1; size < len(content); size = size*2 + 1 {
+		p := r.greeted()
+		p.begin()
+		for rest := content; rest != ""; {
+			n := min(size, len(rest))
+			if size < 8 && len(rest) > 32 && len(content)-len(rest) > 32 {
+				n = len(rest) - 32 // small steps matter at the ends only
+			}
+			p.send(rest[:n])
+			rest = rest[n:]
+		}
+		p.expect("250 2.0.0")
+	}
+	for i, m := range r.handler.all() {
+		if m.header != "A: b\r\n\r\n" || m.body != ".x\r\n"+strings.Repeat("y", 3*readBuffer)+"\r\n\r\n" {
+			t.Fatalf("message %d came with header %q and %d octets of body", i, m.header, len(m.body))
+		}
+	}
+}
+
+func TestHeaderWithoutBlankLineIsGivenOne(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	p := r.greeted()
+	for _, content := range []string{"Subject: x\r\n", "", "\r\n"} {
+		p.begin()
+		p.do(content+".", "250 2.0.0")
+	}
+	for i, want := range []string{"Subject: x\r\n\r\n", "\r\n", "\r\n"} {
+		if m := r.handler.all()[i]; m.header != want || m.body != "" {
+			t.Errorf("message %d: header %q, body %q, want header %q", i, m.header, m.body, want)
+		}
+	}
+}
+
+// TestReplies: each script runs on a session of its own, after EHLO.
+func TestReplies(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for name, script := range map[string][]string{
+		"no EHLO twice":             {"EHLO again.example", "250 ", "HELO again.example", "250 "},
+		"EHLO without a name":       {"EHLO", "501 5.5.4", "EHLO a(b)", "501 5.5.4", "HELO \x01", "501 5.5.4"},
+		"commands out of order":     {"RCPT TO:<b@example.org>", "503 5.5.1", "DATA", "503 5.5.1"},
+		"second MAIL":               {"MAIL FROM:<>", "250 2.1.0", "MAIL FROM:<>", "503 5.5.1"},
+		"DATA without recipients":   {"MAIL FROM:<>", "250 ", "DATA", "554 5.5.1"},
+		"parameters of DATA":        {"DATA now", "501 5.5.4"},
+		"RSET ends the transaction": {"MAIL FROM:<>", "250 ", "RSET", "250 2.0.0", "RCPT TO:<b@example.org>", "503 5.5.1"},
+		"EHLO ends the transaction": {"MAIL FROM:<>", "250 ", "EHLO a.example", "250 ", "DATA", "503 5.5.1"},
+		"the rest":                  {"NOOP", "250 2.0.0", "VRFY root", "252 2.5.2", "EXPN x", "500 5.5.1", "noop  ", "250 2.0.0"},
+		"no STARTTLS":               {"STARTTLS", "502 5.5.1"},
+		"no AUTH":                   {"AUTH PLAIN", "502 5.5.1"},
+		"size too large":            {"MAIL FROM:<> SIZE=1048577", "552 5.3.4", "MAIL FROM:<> SIZE=99999999999999999999", "552 5.3.4"},
+		"size of the maximum":       {"MAIL FROM:<> SIZE=1048576", "250 2.1.0"},
+		"size negative":             {"MAIL FROM:<> SIZE=-1", "501 5.5.4", "MAIL FROM:<> SIZE=", "501 5.5.4"},
+		"parameters of MAIL": {
+			"MAIL FROM:<> BODY=BINARYMIME", "555 5.5.4", "MAIL FROM:<> SMTPUTF8", "555 5.5.4", "MAIL FROM:<> RET=HDRS", "555 5.5.4",
+			"MAIL FROM:<> AUTH=<>", "555 5.5.4", "MAIL FROM:<> BODY=7bit", "250 "},
+		"parameters of RCPT":       {"MAIL FROM:<>", "250 ", "RCPT TO:<b@example.org> NOTIFY=NEVER", "555 5.5.4"},
+		"malformed MAIL":           {"MAIL", "501 5.5.4", "MAIL a@example.com", "501 5.5.4", "MAIL FROM:a@example.com", "501 5.5.4", "MAIL FROM:<a@example.com", "501 5.5.4", "MAIL FROM:<a@example.com>SIZE=1", "501 5.5.4"},
+		"malformed reverse path":   {"MAIL FROM:<a@b@c>", "553 5.1.7", "MAIL FROM:<@a:b@c>", "553 5.1.7", "MAIL FROM:<a@" + long + ">", "553 5.1.7", "MAIL FROM:<\xc3\xbc@example.com>", "553 5.6.7"},
+		"malformed recipient":      {"MAIL FROM:<>", "250 ", "RCPT TO:<u@a@b>", "553 5.1.3", "RCPT TO:<@a,@b:u@c>", "553 5.1.3", "RCPT TO:<u>", "553 5.1.3", "RCPT TO:<>", "501 5.5.4", "RCPT TO:<u@exa mple>", "553 5.1.3", "RCPT TO:<" + long + "@c>", "553 5.1.3"},
+		"control characters":       {"MAIL FROM:<a\x00@example.com>", "501 5.5.4", "MAIL FROM:<\"a\rb\"@example.com>", "501 5.5.4", "MAIL FROM:<a\t@example.com>", "501 5.5.4"},
+		"brackets in a local part": {"MAIL FROM:<>", "250 ", `RCPT TO:<"foo@evil.test> ORCPT=rfc822;z"@good.test>`, "250 2.1.5"},
+		"a space before the path":  {"MAIL FROM: <>", "250 2.1.0", "RCPT TO: <b@example.org>", "250 2.1.5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := serve(t, config.ModeRelay, config.TLSNone, nil)
+			r.greeted().do(script...)
+		})
+	}
+}
+
+func TestOffers(t *testing.T) {
+	for _, test := range []struct {
+		mode    config.ListenerMode
+		tls     config.TLSMode
+		clear   string
+		secured string
+	}{
+		{config.ModeRelay, config.TLSNone, "", ""},
+		{config.ModeRelay, config.TLSOpportunistic, "STARTTLS", ""},
+		{config.ModeSubmission, config.TLSRequired, "STARTTLS", "AUTH PLAIN LOGIN"},
+		{config.ModeSubmission, config.TLSImplicit, "", "AUTH PLAIN LOGIN"},
+	} {
+		r := serve(t, test.mode, test.tls, nil)
+		if test.tls != config.TLSImplicit {
+			expectOffers(t, r.greeted(), test.clear)
+		}
+		if test.tls != config.TLSNone {
+			expectOffers(t, r.encrypted(), test.secured)
+		}
+	}
+}
+
+func expectOffers(t *testing.T, p *peer, more string) {
+	t.Helper()
+	want := "250-mx.example.com\n250-PIPELINING\n250-8BITMIME\n250-ENHANCEDSTATUSCODES\n250 SIZE 1048576"
+	if more != "" {
+		want = strings.Replace(want, "250 SIZE", "250-SIZE", 1) + "\n250 " + more
+	}
+	if diff := cmp.Diff(want, p.do("EHLO client.example.net", "250 ")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestErrorsAreReplies: what the Handler says goes to the peer; its own trouble is temporary, always.
+func TestErrorsAreReplies(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{errors.New("disk on fire"), "451 4.3.0"},
+		{reply.Reply{Code: 550, Enhanced: "5.7.1", Text: "no"}, "550 5.7.1 no"},
+		{fmt.Errorf("wrapped: %w", reply.Reply{Code: 452, Enhanced: "4.3.1", Text: "full"}), "452 4.3.1 full"},
+		{reply.Reply{Code: 250, Text: "an error that is none"}, "451 4.3.0"},
+		{reply.Reply{Code: 550, Enhanced: "5.7.1", Text: "two\r\nlines"}, "550 5.7.1 lines"},
+	} {
+		r := serve(t, config.ModeRelay, config.TLSNone, nil)
+		p := r.greeted()
+		r.handler.mail = func(*Session) error { return test.err }
+		p.do("MAIL FROM:<>", test.want)
+		r.handler.mail = nil
+		r.handler.rcpt = func(*Session, string) error { return test.err }
+		p.do("MAIL FROM:<>", "250 ", "RCPT TO:<b@example.org>", test.want, "DATA", "554 5.5.1", "RSET", "250 ")
+		r.handler.rcpt = nil
+		r.handler.data = func(*Session, []byte, io.Reader) (reply.Reply, error) { return reply.Reply{}, test.err }
+		p.begin()
+		p.do("Subject: x\r\n\r\nnot read\r\nQUIT\r\n.", test.want, "NOOP", "250 2.0.0")
+	}
+}
+
+func TestHandlerMayReplaceRecipient(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	r.handler.rcpt = func(s *Session, to string) error {
+		if to == "postmaster" {
+			s.Recipients = append(s.Recipients, "ops@example.com")
+		}
+		return nil
+	}
+	r.greeted().do("MAIL FROM:<>", "250 ", "RCPT TO:<postmaster>", "250 ", "RCPT TO:<b@example.org>", "250 ", "DATA", "354 ", ".", "250 ")
+	if diff := cmp.Diff([]string{"ops@example.com", "b@example.org"}, r.handler.all()[0].Recipients); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestSuccessNeedsTheWholeMessage: a Handler that does not read to the end cannot take a message.
+func TestSuccessNeedsTheWholeMessage(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	r.handler.data = func(*Session, []byte, io.Reader) (reply.Reply, error) {
+		return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "taken unread"}, nil
+	}
+	p := r.greeted()
+	p.begin()
+	p.do("Subject: x\r\n\r\nbody\r\n.", "451 4.3.0")
+}
+
+func TestPipelining(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	p := r.greeted()
+	p.send("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+	p.expect("250 2.1.0")
+	p.expect("250 2.1.5")
+	p.expect("354 ")
+	p.send("A: b\r\n\r\n.\r\nMAIL FROM:<>\r\nQUIT\r\n") // commands after the final dot are legal
+	p.expect("250 2.0.0")
+	p.expect("250 2.1.0")
+	p.expect("221 ")
+	p.expectEnd()
+}
+
+// TestOctetsBehindTheEndOfAGroup: attacks, row 4.
+func TestOctetsBehindTheEndOfAGroup(t *testing.T) {
+	for _, last := range []string{"EHLO a.example", "DATA", "STARTTLS", "AUTH PLAIN"} {
+		r := serve(t, config.ModeSubmission, config.TLSOpportunistic, nil)
+		p := r.greeted()
+		p.send(last + "\r\nMAIL FROM:<evil@example.com>\r\n")
+		p.expect("554 5.5.0")
+		p.expectEnd()
+	}
+}
+
+func TestLimitsOfASession(t *testing.T) {
+	t.Run("line", func(t *testing.T) {
+		for _, length := range []int{maxLine - 1, readBuffer, 4 * readBuffer} {
+			r := serve(t, config.ModeRelay, config.TLSNone, nil)
+			p := r.greeted()
+			p.send("NOOP " + strings.Repeat("x", length))
+			if length < readBuffer {
+				p.send("\r\n")
+			}
+			p.expect("500 5.5.2")
+		}
+	})
+	t.Run("line end", func(t *testing.T) {
+		p := serve(t, config.ModeRelay, config.TLSNone, nil).greeted()
+		p.send("NOOP\n")
+		p.expect("500 5.5.2")
+		p.expectEnd()
+	})
+	t.Run("recipients", func(t *testing.T) {
+		p := serve(t, config.ModeRelay, config.TLSNone, nil).greeted()
+		p.do("MAIL FROM:<>", "250 ")
+		for i := range MaxRecipients {
+			p.do(fmt.Sprintf("RCPT TO:<u%d@example.org>", i), "250 ")
+		}
+		p.do("RCPT TO:<one.more@example.org>", "452 4.5.3", "DATA", "354 ", ".", "250 ")
+	})
+	t.Run("errors", func(t *testing.T) {
+		p := serve(t, config.ModeRelay, config.TLSNone, nil).greeted()
+		for range maxErrors {
+			p.do("WHAT", "500 5.5.1")
+		}
+		p.expect("421 4.7.0")
+		p.expectEnd()
+	})
+	t.Run("idlers", func(t *testing.T) {
+		p := serve(t, config.ModeRelay, config.TLSNone, nil).greeted()
+		for range maxIdlers {
+			p.do("RSET", "250 ")
+		}
+		p.expect("421 4.7.0")
+		p.expectEnd()
+	})
+	t.Run("silence", func(t *testing.T) {
+		p := serve(t, config.ModeRelay, config.TLSNone, func(o *Options) { o.Timeout = 20 * time.Millisecond }).dial()
+		p.expect("220 ")
+		p.expect("421 4.4.2")
+		p.expectEnd()
+	})
+}
+
+// TestNotSMTP: attacks, rows 11 and 17. What follows is not read as commands.
+func TestNotSMTP(t *testing.T) {
+	for first, want := range map[string]string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\nMAIL FROM:<a@b.example>\r\n": "554 5.5.0",
+		"BDAT 18\r\nRSET\r\nMAIL FROM:<>\r\n":                          "502 5.5.1",
+		"BDAT 8589934592\r\nMAIL FROM:<>\r\n":                          "502 5.5.1",
+	} {
+		p := serve(t, config.ModeRelay, config.TLSNone, nil).greeted()
+		p.send(first)
+		p.expect(want)
+		if rest, _ := io.ReadAll(p.in); len(rest) > 0 {
+			t.Errorf("after %q: %q", first, rest)
+		}
+	}
+}
+
+func TestCaps(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, func(o *Options) { o.Caps = NewCaps(10, 2) })
+	first := r.greeted()
+	r.greeted()
+	third := r.dial()
+	third.expect("421 4.7.0")
+	third.expectEnd()
+	first.do("QUIT", "221 ")
+	first.expectEnd()
+	for range 100 { // the slot is free a moment after the goodbye
+		p := r.dial()
+		if got, _ := p.reply(); strings.HasPrefix(got, "220") {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Error("the slot of a session that ended was not free again")
+}
