@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -66,6 +67,7 @@ func ListenPeer(addr string, s Script) (*Peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scripted peer: %w", err)
 	}
+	s.Steps = maps.Clone(s.Steps) // the caller's map stays the caller's
 	p := &Peer{script: s, listener: l, open: make(map[net.Conn]struct{})}
 	p.wait.Go(p.accept)
 	return p, nil
@@ -185,7 +187,7 @@ func (s *peerConn) obey(line string) error {
 	if err := s.act(step); err != nil {
 		return err
 	}
-	if strings.EqualFold(line, "DATA") && strings.HasPrefix(step.Send, "354") {
+	if strings.EqualFold(line, "DATA") && strings.Contains("\n"+step.Send, "\n354") {
 		return s.content()
 	}
 	return nil

@@ -1,0 +1,278 @@
+package deliver
+
+import (
+	"bufio"
+	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/reply"
+)
+
+// conn is a session with a server. One goroutine uses it at a time.
+type conn struct {
+	tcp      net.Conn // what abort cuts off; nc is the same, or TLS over it
+	nc       net.Conn
+	r        *bufio.Reader
+	w        *bufio.Writer
+	bufs     *buffers
+	timeouts Timeouts
+
+	key        key
+	extensions map[string]string // by name in upper case, with their parameters
+	tls        string            // as in envelope.Outcome
+	messages   int               // transactions begun
+	open       bool              // a transaction may be open: RSET before the next
+	reused     bool              // it waited in the pool since the last transaction
+
+	expiry *time.Timer
+	place  *list.Element // in the pool; nil outside
+}
+
+// connect opens a session with a target, ready for MAIL. reached says whether there was a connection at all.
+func (c *Client) connect(ctx context.Context, t target) (_ *conn, reached bool, err error) {
+	dialing, cancel := context.WithTimeout(ctx, c.o.Timeouts.Connect)
+	defer cancel()
+	nc, err := c.o.Dial(dialing, "tcp", t.key.addr.String())
+	if err != nil {
+		return nil, false, failure{reply.Reply{Code: 421, Enhanced: "4.4.1", Text: fmt.Sprintf("connect to %s: %v", t, err)}, err}
+	}
+	s := c.newConn(nc, t.key)
+	stop := context.AfterFunc(ctx, s.abort)
+	err = s.begin(ctx, t, c.plain.holds(t.key.addr, c.o.Now()))
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		s.close()
+		return nil, true, err
+	}
+	return s, true, nil
+}
+
+func (c *Client) newConn(nc net.Conn, k key) *conn {
+	s := &conn{tcp: nc, nc: nc, key: k, bufs: c.bufs, timeouts: c.o.Timeouts}
+	s.r = c.bufs.readers.Get().(*bufio.Reader)
+	s.w = c.bufs.writers.Get().(*bufio.Writer)
+	s.r.Reset(nc)
+	s.w.Reset(blockWriter{s})
+	return s
+}
+
+// begin goes from the greeting to where MAIL can be said.
+func (s *conn) begin(ctx context.Context, t target, plain bool) error {
+	greeting, err := s.read(s.timeouts.Greeting, "the greeting")
+	if err != nil {
+		return err
+	}
+	if greeting.Class() != reply.Success {
+		return unwelcome("greeted with", greeting)
+	}
+	if err := s.hello(t.key.ehlo); err != nil {
+		return err
+	}
+	if err := s.secure(ctx, t, plain); err != nil {
+		return err
+	}
+	return s.authenticate()
+}
+
+// hello says EHLO, and HELO to a server that does not know it (RFC 5321 §3.2).
+func (s *conn) hello(name string) error {
+	answer, err := s.ask(s.timeouts.Hello, "EHLO", "EHLO "+name)
+	if err != nil {
+		return err
+	}
+	if answer.Class() == reply.Success {
+		s.extensions = parseExtensions(answer.Text)
+		return nil
+	}
+	if answer.Class() == reply.Permanent {
+		if answer, err = s.ask(s.timeouts.Hello, "HELO", "HELO "+name); err != nil {
+			return err
+		}
+	}
+	if answer.Class() != reply.Success {
+		return unwelcome("answered HELO with", answer)
+	}
+	s.extensions = nil
+	return nil
+}
+
+// unwelcome is the failure of a host that does not want to talk to us. It is never final: it says nothing about
+// the recipients, and most often something about our address that can be put right.
+func unwelcome(how string, r reply.Reply) error {
+	if r.Class() == reply.Permanent {
+		r = reply.Reply{Code: 421, Enhanced: "4.3.2", Text: how + ": " + r.String()}
+	}
+	return failure{reply: r}
+}
+
+// parseExtensions reads the lines after the first of a reply to EHLO.
+func parseExtensions(text string) map[string]string {
+	extensions := make(map[string]string)
+	_, lines, _ := strings.Cut(text, "\n")
+	for line := range strings.SplitSeq(lines, "\n") {
+		name, parameters, _ := strings.Cut(strings.TrimSpace(line), " ")
+		extensions[strings.ToUpper(name)] = parameters
+	}
+	return extensions
+}
+
+func (s *conn) offers(extension string) bool {
+	_, ok := s.extensions[extension]
+	return ok
+}
+
+// maxSize is the size that the server announced; 0 for none (RFC 1870 §4).
+func (s *conn) maxSize() int64 {
+	size, err := strconv.ParseInt(strings.TrimSpace(s.extensions["SIZE"]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return size
+}
+
+// handshakeError says that TLS could not be agreed on.
+type handshakeError struct{ failure }
+
+func notSecure(format string, args ...any) error {
+	return handshakeError{failure{reply: reply.Reply{Code: 454, Enhanced: "4.7.5", Text: fmt.Sprintf(format, args...)}}}
+}
+
+// secure turns the session to TLS as the key asks for.
+func (s *conn) secure(ctx context.Context, t target, plain bool) error {
+	required := s.key.tls == config.HopRequired
+	switch {
+	case s.key.tls == config.HopNone, plain && t.mayGoPlain():
+		return nil
+	case !s.offers("STARTTLS") && required:
+		return notSecure("%s offers no STARTTLS, and TLS is required", t)
+	case !s.offers("STARTTLS"):
+		return nil
+	}
+	answer, err := s.ask(s.timeouts.Hello, "STARTTLS", "STARTTLS")
+	if err != nil {
+		return err
+	}
+	if answer.Class() != reply.Success {
+		if required {
+			return notSecure("%s answered STARTTLS with: %s", t, answer)
+		}
+		return nil
+	}
+	if s.r.Buffered() > 0 {
+		return notSecure("%s sent octets in clear after its reply to STARTTLS", t)
+	}
+	if err := s.handshake(ctx, t); err != nil {
+		return err
+	}
+	return s.hello(t.key.ehlo)
+}
+
+func (s *conn) handshake(ctx context.Context, t target) error {
+	required := s.key.tls == config.HopRequired
+	secure := tls.Client(s.nc, &tls.Config{
+		ServerName: t.host,
+		RootCAs:    s.key.roots,
+		MinVersion: tls.VersionTLS12,
+		// Opportunistic TLS keeps listeners out; whom it is spoken with, nobody can know (RFC 7435).
+		InsecureSkipVerify: !required, //nolint:gosec // see above
+	})
+	limited, cancel := context.WithTimeout(ctx, s.timeouts.Handshake)
+	defer cancel()
+	_ = s.nc.SetDeadline(time.Now().Add(s.timeouts.Handshake))
+	if err := secure.HandshakeContext(limited); err != nil {
+		return notSecure("TLS with %s: %v", t, err)
+	}
+	state := secure.ConnectionState()
+	s.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+	s.nc = secure
+	s.r.Reset(secure)
+	s.w.Reset(blockWriter{s})
+	return nil
+}
+
+// outcome is an outcome over this session, but for the reply and the time.
+func (s *conn) outcome(t target) envelope.Outcome {
+	return envelope.Outcome{NextHop: t.String(), TLS: s.tls}
+}
+
+// blockWriter gives every write its own time.
+type blockWriter struct{ s *conn }
+
+func (w blockWriter) Write(p []byte) (int, error) {
+	if err := w.s.nc.SetWriteDeadline(time.Now().Add(w.s.timeouts.Block)); err != nil {
+		return 0, err
+	}
+	return w.s.nc.Write(p)
+}
+
+// ask sends one command and reads its reply. What names the command in errors.
+func (s *conn) ask(limit time.Duration, what, command string) (reply.Reply, error) {
+	if err := s.send(command); err != nil {
+		return reply.Reply{}, fmt.Errorf("send %s: %w", what, err)
+	}
+	if err := s.w.Flush(); err != nil {
+		return reply.Reply{}, fmt.Errorf("send %s: %w", what, err)
+	}
+	return s.read(limit, "the reply to "+what)
+}
+
+// send puts a command into the buffer.
+func (s *conn) send(command string) error {
+	_, err := s.w.WriteString(command)
+	if err == nil {
+		_, err = s.w.WriteString("\r\n")
+	}
+	return err
+}
+
+// read reads a reply; all of it must be there in time.
+func (s *conn) read(limit time.Duration, what string) (reply.Reply, error) {
+	return s.readBy(time.Now().Add(limit), what)
+}
+
+func (s *conn) readBy(deadline time.Time, what string) (reply.Reply, error) {
+	if err := s.nc.SetReadDeadline(deadline); err != nil {
+		return reply.Reply{}, fmt.Errorf("wait for %s: %w", what, err)
+	}
+	answer, err := readReply(s.r)
+	if err != nil {
+		return reply.Reply{}, fmt.Errorf("wait for %s: %w", what, err)
+	}
+	return answer, nil
+}
+
+// abort cuts the connection off, from any goroutine.
+func (s *conn) abort() { _ = s.tcp.Close() }
+
+// close ends the connection without a word, and gives the buffers back.
+func (s *conn) close() {
+	_ = s.tcp.Close()
+	s.r.Reset(nil)
+	s.w.Reset(nil)
+	s.bufs.readers.Put(s.r)
+	s.bufs.writers.Put(s.w)
+	s.r, s.w = nil, nil
+}
+
+// quit says QUIT and does not wait for the answer: there is nothing in it for us.
+func (s *conn) quit() {
+	if s.send("QUIT") == nil {
+		_ = s.nc.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = s.w.Flush()
+	}
+	s.close()
+}
+
+// errStale says that a connection that waited was no longer any good, before it was given anything.
+var errStale = errors.New("the connection did not survive its wait")

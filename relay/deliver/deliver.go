@@ -1,0 +1,121 @@
+// Package deliver owns one delivery attempt: the client's side of SMTP (RFC 5321), from the connection to the reply
+// that decides over each recipient. It sends exactly the octets it is given, and it decides neither where mail goes
+// nor when it is tried again.
+package deliver
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/route"
+)
+
+// Timeouts are how long each step may take as a whole, however the peer spreads its octets. Zero fields get the
+// defaults, which are those of RFC 5321 §4.5.3.2 where it names one.
+type Timeouts struct {
+	Connect   time.Duration // TCP: 30 s, per address
+	Greeting  time.Duration // 5 min
+	Hello     time.Duration // EHLO, HELO, STARTTLS, AUTH: 5 min each
+	Handshake time.Duration // TLS: 1 min
+	Mail      time.Duration // 5 min
+	Rcpt      time.Duration // 5 min, for all recipients of a transaction together
+	Data      time.Duration // until 354: 2 min
+	Block     time.Duration // for each piece of the content to be taken: 3 min
+	Done      time.Duration // from the final dot to its reply: 10 min
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	for _, f := range []struct {
+		value *time.Duration
+		usual time.Duration
+	}{
+		{&t.Connect, 30 * time.Second}, {&t.Greeting, 5 * time.Minute}, {&t.Hello, 5 * time.Minute},
+		{&t.Handshake, time.Minute}, {&t.Mail, 5 * time.Minute}, {&t.Rcpt, 5 * time.Minute},
+		{&t.Data, 2 * time.Minute}, {&t.Block, 3 * time.Minute}, {&t.Done, 10 * time.Minute},
+	} {
+		if *f.value <= 0 {
+			*f.value = f.usual
+		}
+	}
+	return t
+}
+
+// Options of a Client. The zero value is ready to use.
+type Options struct {
+	Timeouts Timeouts
+	// Dial opens a TCP connection to an address, host:port; that of net.Dialer if nil.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// IdleTimeout is how long a connection waits for another message; 30 s if zero.
+	IdleTimeout time.Duration
+	// MaxIdle is how many connections may wait, over all hosts; 200 if zero.
+	MaxIdle int
+	// Now tells the time of outcomes; time.Now if nil.
+	Now func() time.Time
+}
+
+const (
+	// maxTries is how many addresses are tried in one attempt.
+	maxTries = 10
+	// maxRecipients is how many recipients a transaction has (RFC 5321 §4.5.3.1.8: a server takes at least 100).
+	maxRecipients = 100
+	// maxMessages is how many messages a connection carries.
+	maxMessages = 100
+)
+
+// Client delivers, and keeps connections for the next message. It is safe for concurrent use. It starts no
+// goroutine of its own.
+type Client struct {
+	o     Options
+	pool  *pool
+	plain *memory
+	bufs  *buffers
+}
+
+// New returns a client.
+func New(o Options) *Client {
+	o.Timeouts = o.Timeouts.withDefaults()
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{}).DialContext
+	}
+	if o.IdleTimeout <= 0 {
+		o.IdleTimeout = 30 * time.Second
+	}
+	if o.MaxIdle <= 0 {
+		o.MaxIdle = 200
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Client{o: o, pool: newPool(o.MaxIdle, o.IdleTimeout), plain: newMemory(), bufs: newBuffers()}
+}
+
+// CloseIdle ends the connections that wait for another message.
+func (c *Client) CloseIdle() { c.pool.closeAll() }
+
+// Do makes one attempt for all recipients of e and returns an outcome for each, in the same order. It calls open
+// for the content once per transaction, most often once; ehlo is our own name.
+//
+// Addresses and hosts are tried in the order of the plan, ten at most, while the trouble is the host's: it cannot be
+// reached, it refuses us in its greeting or at EHLO, it breaks the connection before it was given the content. Any
+// reply to MAIL, RCPT, DATA or the content decides over the recipients it concerns, and no other host is asked
+// about them. When the connection breaks after the content was sent, the recipients are deferred and no other host
+// is tried: the message may have arrived.
+//
+// When ctx ends, connections are cut off and what is undecided is deferred.
+func (c *Client) Do(ctx context.Context, ehlo string, e *envelope.Envelope, open func() (io.ReadCloser, error), plan route.Plan) []envelope.Outcome {
+	a := newAttempt(c, ehlo, e, open)
+	tries := 0
+	for _, hop := range plan.Hops {
+		for _, addr := range hop.Addrs {
+			if len(a.pending) == 0 || tries == maxTries || ctx.Err() != nil {
+				return a.end(ctx)
+			}
+			tries++
+			a.try(ctx, newTarget(hop, addr, ehlo))
+		}
+	}
+	return a.end(ctx)
+}
