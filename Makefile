@@ -52,7 +52,7 @@ test: gotestsum kube-test ## Every test that needs no root: unit, engine over re
 	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: e2e
-e2e: cluster-up image ## Scenarios on a real node with real peers; needs root
+e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; needs root
 	@hack/step.sh "loading $(IMG)" bin/cluster load bin/image.tar
 	@test/e2e/run.sh $(E2EFLAGS)
 
@@ -87,7 +87,7 @@ kube: ## bin/kube: etcd and the Kubernetes programs, built from pinned modules
 	@hack/kube/build.sh
 
 .PHONY: cluster-up
-cluster-up: kube bin/cluster ## Bring up the one-node cluster; needs root
+cluster-up: packages kube bin/cluster ## Bring up the one-node cluster; needs root
 	@bin/cluster up
 
 .PHONY: cluster-down
@@ -110,8 +110,10 @@ help: ## This list
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
-# What the tests themselves run.
-.PHONY: gotestsum kube-test
+# What the tests and the cluster themselves run.
+.PHONY: packages gotestsum kube-test
+packages:
+	@hack/packages.sh
 gotestsum:
 	@$(TOOLS) gotestsum=gotest.tools/gotestsum
 kube-test:

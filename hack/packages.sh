@@ -7,7 +7,7 @@ set -euo pipefail
 packages=("$@")
 if ((${#packages[@]} == 0)); then
 	packages=(containerd runc containernetworking-plugins iptables iproute2 conntrack socat
-		swaks postfix unbound python3-dkim)
+		swaks libnet-ssleay-perl postfix unbound python3-dkim)
 fi
 
 missing=()

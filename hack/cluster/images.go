@@ -71,6 +71,10 @@ func (c *cluster) exec(argv []string) error {
 	if err != nil {
 		return err
 	}
-	env := append(os.Environ(), "KUBECONFIG="+c.kubeconfig("admin"), "PATH="+c.bin+":"+os.Getenv("PATH"))
+	// Whatever it leaves running ends with the cluster.
+	if err := joinCgroup(os.Getpid()); err != nil {
+		return err
+	}
+	env := append(os.Environ(), "POSTRIDER_CLUSTER="+c.dir, "KUBECONFIG="+c.kubeconfig("admin"), "PATH="+c.bin+":"+os.Getenv("PATH"))
 	return syscall.Exec(nsenter, append([]string{"nsenter", "--net=" + c.netns(), "--"}, argv...), env)
 }

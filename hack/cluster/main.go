@@ -7,7 +7,7 @@
 //	cluster kubeconfig    print the path of an administrator's kubeconfig that works outside the namespace
 //	cluster load FILE...  load images from docker-archive files
 //	cluster volumes       make the volumes that nobody claims any more available again
-//	cluster exec CMD...   run a command inside the network, with kubectl and KUBECONFIG set
+//	cluster exec CMD...   run a command inside the network, with kubectl in PATH, KUBECONFIG and POSTRIDER_CLUSTER set
 //
 // It owns /var/lib/postrider-cluster, the network namespace "postrider" and the cgroup "postrider-cluster", and touches
 // nothing else. It is for demonstrations and tests: etcd does not sync, and a reboot ends it.
