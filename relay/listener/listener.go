@@ -123,6 +123,8 @@ type Status struct {
 
 // Listener is one port.
 type Listener struct {
+	name        string
+	port        int
 	options     Options
 	settings    atomic.Pointer[Settings]
 	certificate *certificate
@@ -148,6 +150,8 @@ func New(o Options) *Listener {
 		o.Caps = NewCaps(DefaultConnections, DefaultPerClient)
 	}
 	l := &Listener{
+		name:        o.Listener.Name,
+		port:        o.Listener.Port,
 		options:     o,
 		certificate: newCertificate(),
 		ready:       make(chan struct{}),
@@ -169,71 +173,58 @@ func (l *Listener) Reconfigure(s Settings) {
 // Ready is closed when the port is open.
 func (l *Listener) Ready() <-chan struct{} { return l.ready }
 
-// Serve opens the port and serves until Shutdown, or until ctx is done, which breaks sessions off. It returns an
-// error when the port cannot be opened. A port with implicit TLS is not opened before there is a certificate.
+// Serve opens the port and serves until Shutdown, or until ctx is done, which breaks sessions off. A port that
+// cannot be opened is tried again until it can: Status says why. One with implicit TLS is not opened before there is
+// a certificate. Its error is that of ctx.
 func (l *Listener) Serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, l.abort)()
-	if err := l.listen(ctx); err != nil {
-		l.mu.Lock()
-		l.failure = err
-		l.mu.Unlock()
-		return err
+	for !l.listen() {
+		select {
+		case <-l.ctx.Done():
+			return ctx.Err()
+		case <-time.After(recheck):
+		}
 	}
-	err := l.accept()
+	l.accept()
 	l.serving.Wait()
-	return err
+	return ctx.Err()
 }
 
-// listen opens the port; a listener that is being stopped stays closed.
-func (l *Listener) listen(ctx context.Context) error {
-	if !l.awaitCertificate(ctx) {
-		return nil
+// listen opens the port and says whether that is settled: a listener that is being stopped stays closed.
+func (l *Listener) listen() bool {
+	if l.settings.Load().Listener.TLS == config.TLSImplicit && !l.certificate.usable() {
+		return false
 	}
-	address := net.JoinHostPort(l.options.Bind, strconv.Itoa(l.options.Settings.Listener.Port))
 	var lc net.ListenConfig
-	opened, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("listener %s: %w", l.options.Settings.Listener.Name, err)
-	}
+	opened, err := lc.Listen(l.ctx, "tcp", net.JoinHostPort(l.options.Bind, strconv.Itoa(l.port)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stopping {
-		return opened.Close()
+	if l.failure = err; err != nil {
+		return l.stopping
 	}
 	l.listener = opened
 	close(l.ready)
-	return nil
-}
-
-// awaitCertificate waits for the certificate that implicit TLS cannot do without.
-func (l *Listener) awaitCertificate(ctx context.Context) bool {
-	for l.settings.Load().Listener.TLS == config.TLSImplicit && !l.certificate.usable() {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-l.ctx.Done():
-			return false
-		case <-time.After(recheck):
-		}
+	if l.stopping {
+		_ = opened.Close()
 	}
 	return true
 }
 
 // accept takes connections until the port is closed.
-func (l *Listener) accept() error {
+func (l *Listener) accept() {
 	l.mu.Lock()
 	listener := l.listener
 	l.mu.Unlock()
 	if listener == nil {
-		return nil
+		return
 	}
 	for {
 		c, err := listener.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return nil
+			return
 		case err != nil: // out of file descriptors, or the peer was faster: it passes
-			l.options.Log.Warn("accept a connection", "listener", l.options.Settings.Listener.Name, "error", err)
+			l.options.Log.Warn("accept a connection", "listener", l.name, "error", err)
 			time.Sleep(10 * time.Millisecond)
 		default:
 			l.start(c)
@@ -283,7 +274,7 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		l.abort()
 		<-finished
-		return fmt.Errorf("listener %s: transactions were broken off: %w", l.options.Settings.Listener.Name, ctx.Err())
+		return fmt.Errorf("listener %s: transactions were broken off: %w", l.name, ctx.Err())
 	}
 }
 
@@ -318,7 +309,7 @@ func (l *Listener) draining() bool {
 
 // Status is the port as it is now.
 func (l *Listener) Status() Status {
-	s := Status{Name: l.options.Settings.Listener.Name}
+	s := Status{Name: l.name}
 	l.mu.Lock()
 	if l.listener != nil {
 		s.Address = l.listener.Addr().String()

@@ -202,14 +202,40 @@ func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	}
 }
 
-// TestPortTaken: a port that cannot be opened is an error of Serve and stands in the status.
+// TestPortTaken: a port that cannot be opened stands in the status, and is opened when it is free.
 func TestPortTaken(t *testing.T) {
 	r := serve(t, config.ModeRelay, config.TLSNone, nil)
 	<-r.Ready()
 	o := r.options
 	o.Settings.Listener.Port = r.listener.Addr().(*net.TCPAddr).Port
 	second := New(o)
-	if err := second.Serve(context.Background()); err == nil || second.Status().Error == "" {
-		t.Errorf("Serve: %v, status %+v", err, second.Status())
+	if second.listen() || second.Status().Error == "" || second.Status().Address != "" {
+		t.Errorf("a port that is taken was opened: %+v", second.Status())
 	}
+	if err := r.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if !second.listen() || second.Status().Error != "" || second.Status().Address == "" {
+		t.Errorf("a port that is free was not opened: %+v", second.Status())
+	}
+	if err := second.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServeEndsWithItsContext: at once, whatever sessions do.
+func TestServeEndsWithItsContext(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	second := New(r.options)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- second.Serve(ctx) }()
+	<-second.Ready()
+	other := &rig{Listener: second, t: t}
+	p := other.greeted()
+	cancel()
+	if err := <-served; !errors.Is(err, context.Canceled) {
+		t.Errorf("Serve: %v", err)
+	}
+	p.expectEnd()
 }
