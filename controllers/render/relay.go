@@ -31,6 +31,7 @@ func relay(in Input) config.Relay {
 		Egress:   config.Egress{Addresses: plain(spec.Egress.Addresses)},
 		DNS:      config.DNS{Resolvers: plain(spec.DNS.Resolvers)},
 		Policies: policies(in),
+		Cordoned: in.Cordoned,
 	}
 	for _, l := range spec.Listeners {
 		r.Listeners = append(r.Listeners, listener(l))

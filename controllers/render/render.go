@@ -27,6 +27,8 @@ type Input struct {
 	// Material is the contents of the files that Needs asks for; see Need.Files. A file that is missing is named
 	// in the configuration all the same: the relay serves what it can without it.
 	Material map[string][]byte
+	// Cordoned are the pods that are to take no new mail.
+	Cordoned []string
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.

@@ -52,6 +52,8 @@ type Relay struct {
 	Egress    Egress       `json:"egress"`
 	DNS       DNS          `json:"dns"`
 	Policies  []RatePolicy `json:"policies,omitempty"`
+	// Cordoned are the pods, by name, that take no new mail: they answer MAIL with 421 and deliver what they have.
+	Cordoned []string `json:"cordoned,omitempty"`
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin `json:"admin,omitempty"`
 }

@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"controllers/claim":           {"api/v1alpha1"},
 	"controllers/dkimkey":         {"api/v1alpha1"},
 	"controllers/secret":          {},
+	"controllers/index":           {"api/v1alpha1"},
 	"controllers/pki":             {},
 	"controllers/probe":           {"relay/status"},
 	"controllers/condition":       {"api/v1alpha1", "relay/status"},

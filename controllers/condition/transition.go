@@ -1,0 +1,42 @@
+package condition
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+)
+
+// Transitions returns the conditions in after whose status or reason is not the one in before, for events. A
+// condition that appears as true and healthy is no news.
+func Transitions(before, after []metav1.Condition) []metav1.Condition {
+	var changed []metav1.Condition
+	for _, c := range after {
+		old := meta.FindStatusCondition(before, c.Type)
+		switch {
+		case old == nil && Good(c):
+		case old == nil || old.Status != c.Status || old.Reason != c.Reason:
+			changed = append(changed, c)
+		}
+	}
+	return changed
+}
+
+// Good says that the condition is as one would wish.
+func Good(c metav1.Condition) bool {
+	return (c.Status == metav1.ConditionTrue) != (c.Type == v1alpha1.ConditionStalled)
+}
+
+// Same says that two sets of conditions mean the same: times and order don't matter.
+func Same(a, b []metav1.Condition) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, c := range a {
+		o := meta.FindStatusCondition(b, c.Type)
+		if o == nil || o.Status != c.Status || o.Reason != c.Reason || o.Message != c.Message || o.ObservedGeneration != c.ObservedGeneration {
+			return false
+		}
+	}
+	return true
+}
