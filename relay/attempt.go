@@ -1,0 +1,135 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/reply"
+	"github.com/postrider/postrider/relay/schedule"
+	"github.com/postrider/postrider/relay/spool"
+)
+
+// attempt is the second half of a message's path: from the schedule to the next hop, and what came of it into
+// the spool. The slot and the lease are free only when the outcome is stored.
+func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
+	defer r.schedule.Done(job)
+	s := r.settings.Load()
+	if s == nil {
+		return nil // nothing in force yet: the entry stays due
+	}
+	began := time.Now()
+	e, err := r.spool.Begin(job.Key, began)
+	if errors.Is(err, spool.ErrNotFound) || err == nil && e.Held != "" {
+		return nil // an admin was faster
+	}
+	if err != nil {
+		return err
+	}
+	outcomes, damaged := r.deliver(ctx, s, &e)
+	if damaged != nil {
+		return r.quarantine(e.Key(), damaged)
+	}
+	header := r.quotable(&e, outcomes)
+	after, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
+		settle(current, &e, outcomes, time.Now(), s)
+		return s.notices(current, header, time.Now())
+	})
+	if err != nil && !errors.Is(err, spool.ErrNotFound) {
+		return err
+	}
+	r.schedule.Wake(created...)
+	r.recordAttempt(ctx, job, &e, &after, outcomes, began)
+	return nil
+}
+
+// deliver makes the attempt. The second result is the error of a message whose stored octets are damaged.
+func (r *Relay) deliver(ctx context.Context, s *settings, e *envelope.Envelope) ([]envelope.Outcome, error) {
+	plan, err := s.router.Plan(ctx, e)
+	if err != nil {
+		return sameFor(e, envelope.Outcome{Reply: asReply(err), At: time.Now()}), nil
+	}
+	var damaged error
+	open := func() (io.ReadCloser, error) {
+		m, err := r.spool.Message(e.ID)
+		if err != nil {
+			if errors.Is(err, spool.ErrDamaged) {
+				damaged = err
+			}
+			return nil, err
+		}
+		return &noticing{m, &damaged}, nil
+	}
+	return r.client.Do(ctx, s.config.Relay.Hostname, e, open, plan), damaged
+}
+
+// noticing remembers that a message turned out to be damaged while it was read.
+type noticing struct {
+	io.ReadCloser
+	damaged *error
+}
+
+func (n *noticing) Read(p []byte) (int, error) {
+	count, err := n.ReadCloser.Read(p)
+	if errors.Is(err, spool.ErrDamaged) {
+		*n.damaged = err
+	}
+	return count, err
+}
+
+func sameFor(e *envelope.Envelope, o envelope.Outcome) []envelope.Outcome {
+	outcomes := make([]envelope.Outcome, len(e.Recipients))
+	for i := range outcomes {
+		outcomes[i] = o
+	}
+	return outcomes
+}
+
+func asReply(err error) reply.Reply {
+	var r reply.Reply
+	if errors.As(err, &r) {
+		return r
+	}
+	return reply.Reply{Code: 451, Enhanced: "4.3.0", Text: err.Error()}
+}
+
+// settle carries the outcomes of the attempt over to the entry as it is stored now.
+func settle(current, attempted *envelope.Envelope, outcomes []envelope.Outcome, now time.Time, s *settings) {
+	retry := s.retry(current.Accepted, rand.Float64())
+	for i, tried := range attempted.Recipients {
+		for j, r := range current.Recipients {
+			if r.Address == tried.Address {
+				current.Recipients[j] = r.After(outcomes[i], now, retry)
+			}
+		}
+	}
+}
+
+// quotable is the header block for DSNs about e; nothing when none can be due. It is read ahead because the spool
+// must not be asked while an entry is being changed.
+func (r *Relay) quotable(e *envelope.Envelope, outcomes []envelope.Outcome) []byte {
+	if e.ReversePath == "" || !slices.ContainsFunc(outcomes, unsuccessful) {
+		return nil
+	}
+	header, err := r.header(e.ID)
+	if err != nil {
+		r.log.Warn("a DSN will not quote the header", "spool_id", e.ID, "error", err)
+	}
+	return header
+}
+
+func unsuccessful(o envelope.Outcome) bool { return o.Reply.Class() != reply.Success }
+
+// quarantine holds an entry whose stored octets fail their checksum, so that all others flow.
+func (r *Relay) quarantine(k envelope.Key, damaged error) error {
+	r.log.Error("message is damaged in the spool; held", "spool_id", k.ID, "domain", k.Domain, "error", damaged)
+	_, _, err := r.spool.Change(k, func(e *envelope.Envelope) ([]spool.Draft, error) {
+		e.Held = "damaged in the spool: " + damaged.Error()
+		return nil, nil
+	})
+	return err
+}

@@ -1,0 +1,75 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/postrider/postrider/relay/config"
+)
+
+// followInterval is how often the index is looked at. A poll sees what a watch on a Kubernetes volume, whose
+// files are replaced through a symbolic link, may miss.
+const followInterval = 250 * time.Millisecond
+
+// follow takes up each new configuration until ctx is done.
+func (r *Relay) follow(ctx context.Context) error {
+	ticker := time.NewTicker(followInterval)
+	defer ticker.Stop()
+	var inForce []byte
+	for {
+		if index := r.readIndex(); index != nil && !bytes.Equal(index, inForce) {
+			if r.reload(ctx) {
+				inForce = index
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (r *Relay) readIndex() []byte {
+	index, err := os.ReadFile(filepath.Join(r.options.ConfigDir, config.IndexFile))
+	if err != nil {
+		r.rejectConfig(err)
+		return nil
+	}
+	return index
+}
+
+// reload takes up the configuration that stands in the directory, as a whole or not at all, and says whether the
+// matter is settled: a set that is not complete yet is looked at again.
+func (r *Relay) reload(ctx context.Context) bool {
+	c, err := config.Load(r.options.ConfigDir)
+	if err != nil {
+		r.rejectConfig(err)
+		return !errors.Is(err, config.ErrIncomplete)
+	}
+	next, err := newSettings(c, r.settings.Load(), r.limiter)
+	if err != nil {
+		r.rejectConfig(err)
+		return true
+	}
+	r.limiter.Configure(c.Relay.Policies)
+	r.settings.Store(next)
+	r.configError.Store(nil)
+	r.ports.configure(ctx, next)
+	r.doors.configure(next)
+	r.schedule.Reconsider()
+	r.log.Info("configuration in force", "generation", c.Generation, "domains", len(c.Domains), "policies", len(c.Relay.Policies))
+	return true
+}
+
+// rejectConfig says, once for each reason, why the newest configuration is not in force. What was stays in force.
+func (r *Relay) rejectConfig(err error) {
+	why := err.Error()
+	if before := r.configError.Swap(&why); before == nil || *before != why {
+		r.log.Warn("configuration not taken up; the one before stays in force", "error", why)
+	}
+}

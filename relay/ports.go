@@ -1,0 +1,159 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/postrider/postrider/relay/auth"
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/listener"
+	"github.com/postrider/postrider/relay/status"
+)
+
+// sessionGrace is how long sessions may go on with a transaction after their port was closed.
+const sessionGrace = 20 * time.Second
+
+// ports are the listeners that are open.
+type ports struct {
+	relay *Relay
+	caps  *listener.Caps
+
+	mu   sync.Mutex
+	open map[portKey]*port
+	// serving waits for the goroutines that serve them.
+	serving sync.WaitGroup
+}
+
+// portKey is what cannot change while a port is open.
+type portKey struct {
+	name string
+	port int
+}
+
+type port struct {
+	*listener.Listener
+	users *auth.Users
+}
+
+func newPorts(r *Relay) *ports {
+	return &ports{
+		relay: r,
+		caps:  listener.NewCaps(listener.DefaultConnections, listener.DefaultPerClient),
+		open:  map[portKey]*port{},
+	}
+}
+
+// configure makes the open ports those of the settings: new ones are opened, those that stay are told, those that
+// are gone finish what they have begun.
+func (p *ports) configure(ctx context.Context, s *settings) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wanted := map[portKey]bool{}
+	for _, l := range s.config.Relay.Listeners {
+		key := portKey{l.Name, l.Port}
+		wanted[key] = true
+		if existing, ok := p.open[key]; ok {
+			existing.Reconfigure(p.settings(existing, l, s))
+			continue
+		}
+		p.open[key] = p.add(ctx, l, s)
+	}
+	for key, gone := range p.open {
+		if !wanted[key] {
+			delete(p.open, key)
+			p.serving.Go(func() { p.end(gone) })
+		}
+	}
+}
+
+func (p *ports) add(ctx context.Context, l config.Listener, s *settings) *port {
+	added := &port{users: auth.New()}
+	added.Listener = listener.New(listener.Options{
+		Settings: p.settings(added, l, s),
+		Bind:     p.relay.options.Bind,
+		Handler:  p.relay,
+		Caps:     p.caps,
+		Log:      p.relay.log,
+	})
+	p.serving.Go(func() {
+		// The context only lends its values: a port is closed by end, which lets transactions finish.
+		added.Serve(context.WithoutCancel(ctx))
+	})
+	return added
+}
+
+func (p *ports) settings(of *port, l config.Listener, s *settings) listener.Settings {
+	c := s.config
+	ls := listener.Settings{
+		Listener: l,
+		Path:     c.Path,
+		Hostname: c.Relay.Hostname,
+		MaxBytes: c.Relay.Queue.MaxMessageBytes,
+		Trusted:  s.policy.Trusted,
+	}
+	if l.UsersFile != "" {
+		if err := of.users.Load(c.Path(l.UsersFile)); err != nil {
+			p.relay.log.Error("some users cannot log in", "listener", l.Name, "error", err)
+		}
+		ls.Auth = of.users
+	}
+	return ls
+}
+
+// shutdown closes all ports and waits until their sessions have ended.
+func (p *ports) shutdown() {
+	p.mu.Lock()
+	for _, port := range p.open {
+		p.serving.Go(func() { p.end(port) })
+	}
+	p.mu.Unlock()
+	p.serving.Wait()
+}
+
+func (p *ports) end(port *port) {
+	ctx, cancel := context.WithTimeout(context.Background(), sessionGrace)
+	defer cancel()
+	if err := port.Shutdown(ctx); err != nil {
+		p.relay.log.Warn("sessions were broken off", "error", err)
+	}
+}
+
+// status reports the ports in the order of the configuration.
+func (p *ports) status() []status.Listener {
+	s := p.relay.settings.Load()
+	if s == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []status.Listener
+	for _, l := range s.config.Relay.Listeners {
+		open, ok := p.open[portKey{l.Name, l.Port}]
+		if !ok {
+			continue
+		}
+		is := open.Status()
+		reported := status.Listener{Name: is.Name, Address: is.Address, Error: is.Error}
+		if !is.CertificateExpires.IsZero() {
+			reported.CertificateExpires = &is.CertificateExpires
+		}
+		all = append(all, reported)
+	}
+	return all
+}
+
+// ready says why mail could not come in: no port is open. One port without a certificate does not take the others
+// out of service.
+func (p *ports) ready() error {
+	var why error
+	for _, l := range p.status() {
+		if l.Address != "" {
+			return nil
+		}
+		why = errors.Join(why, fmt.Errorf("listener %s: %s", l.Name, l.Error))
+	}
+	return errors.Join(errors.New("no listener listens"), why)
+}

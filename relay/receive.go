@@ -1,0 +1,133 @@
+package relay
+
+import (
+	"context"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/relay/dkim"
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/listener"
+	"github.com/postrider/postrider/relay/policy"
+	"github.com/postrider/postrider/relay/reply"
+	"github.com/postrider/postrider/relay/spool"
+)
+
+var (
+	errNoRoom   = reply.Reply{Code: 452, Enhanced: "4.3.1", Text: "Insufficient storage; try again later"}
+	errNoConfig = reply.Reply{Code: 451, Enhanced: "4.3.5", Text: "No configuration is in force yet; try again later"}
+)
+
+// Mail implements listener.Handler: may this client use this reverse path, and is there room?
+func (r *Relay) Mail(_ context.Context, c *listener.Session) error {
+	s := r.settings.Load()
+	switch {
+	case s == nil:
+		return errNoConfig
+	case r.disk.low.Load():
+		return errNoRoom
+	default:
+		return s.policy.ReversePath(policy.ClientOf(c.User, c.Trusted), c.ReversePath)
+	}
+}
+
+// Rcpt implements listener.Handler: may this client send to this recipient?
+func (r *Relay) Rcpt(_ context.Context, c *listener.Session, to string) error {
+	s := r.settings.Load()
+	address, err := s.policy.Recipient(policy.ClientOf(c.User, c.Trusted), to)
+	if err != nil {
+		return err
+	}
+	c.Recipients = append(c.Recipients, address)
+	return nil
+}
+
+// Data implements listener.Handler. It is the first half of a message's path: judged, signed, stored and synced
+// before the 250.
+func (r *Relay) Data(_ context.Context, c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
+	s := r.settings.Load()
+	client := policy.ClientOf(c.User, c.Trusted)
+	verdict, err := s.policy.Header(client, header)
+	if err != nil {
+		return reply.Reply{}, err
+	}
+	if err := s.policy.Accept(client, c.ReversePath, verdict.Tenant); err != nil {
+		return reply.Reply{}, err
+	}
+	now := time.Now()
+	w := r.spool.Create()
+	defer w.Abort()
+
+	added := verdict.Missing(c.Listener.Mode, w.ID(), s.config.Relay.Hostname, now)
+	signatures, err := r.store(w, s, verdict, added, header, body, now)
+	if err != nil {
+		return reply.Reply{}, err
+	}
+	prefix := slices.Concat(signatures, received(c, s, w.ID(), now), added)
+	entries, err := w.Commit(prefix, entriesFor(c, client, verdict, now))
+	if err != nil {
+		return reply.Reply{}, err
+	}
+	r.schedule.Wake(entries...)
+	r.recordAccept(c, entries)
+	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "queued as " + string(w.ID())}, nil
+}
+
+// store streams the message into the spool and, where it is to be signed, past the signer. It returns the
+// signatures.
+func (r *Relay) store(w *spool.Writer, s *settings, v policy.Verdict, added, header []byte, body io.Reader, now time.Time) ([]byte, error) {
+	var signing *dkim.Signing
+	into := io.Writer(w)
+	if v.Sign {
+		var err error
+		if signing, err = s.signing(v.Tenant, slices.Concat(added, header), now); err != nil {
+			return nil, err
+		}
+		into = io.MultiWriter(w, signing)
+	}
+	if _, err := w.Write(header); err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(into, body); err != nil {
+		return nil, err
+	}
+	if signing == nil {
+		return nil, nil
+	}
+	return signing.Finish()
+}
+
+func received(c *listener.Session, s *settings, id envelope.ID, now time.Time) []byte {
+	return policy.Trace{
+		ID: id, Hostname: s.config.Relay.Hostname, Helo: c.Helo, Remote: c.Remote.Addr(), ESMTP: c.ESMTP,
+		User: c.User, TLS: c.TLS, Recipients: c.Recipients, Now: now,
+	}.Received()
+}
+
+// entriesFor makes an envelope for each destination domain, in the order in which they were named. A recipient
+// that was named twice is one.
+func entriesFor(c *listener.Session, client policy.Client, v policy.Verdict, now time.Time) []envelope.Envelope {
+	var entries []envelope.Envelope
+	at := map[string]int{}
+	seen := map[string]bool{}
+	for _, address := range c.Recipients {
+		if seen[address] {
+			continue
+		}
+		seen[address] = true
+		domain := envelope.DomainOf(address)
+		i, known := at[domain]
+		if !known {
+			i = len(entries)
+			at[domain] = i
+			entries = append(entries, envelope.Envelope{
+				Domain: domain, ReversePath: c.ReversePath, Tenant: v.Tenant, User: c.User, Origin: client.Origin,
+				Accepted: now, EightBit: c.EightBit, UTF8: c.UTF8,
+			})
+		}
+		entries[i].Recipients = append(entries[i].Recipients,
+			envelope.Recipient{Address: address, State: envelope.Queued, Due: now})
+	}
+	return entries
+}

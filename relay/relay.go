@@ -1,0 +1,187 @@
+// Package relay wires the engine together: it alone knows all of its parts. It opens the spool, follows the
+// configuration, runs listeners, schedule and attempts, and stops them in order.
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/postrider/postrider/relay/admin"
+	"github.com/postrider/postrider/relay/deliver"
+	"github.com/postrider/postrider/relay/rate"
+	"github.com/postrider/postrider/relay/schedule"
+	"github.com/postrider/postrider/relay/spool"
+)
+
+// Options say where a relay finds its things.
+type Options struct {
+	// ConfigDir holds the configuration; see relay/config.
+	ConfigDir string
+	// DataDir is where the spool is kept.
+	DataDir string
+	// AdminSocket is the path of the Unix socket for the CLI; empty for none.
+	AdminSocket string
+	// Bind is the address that listeners and admin ports listen on; empty for all.
+	Bind string
+	// HealthAddress is host:port of the kubelet's probes; empty for none.
+	HealthAddress string
+	// Pod is the name in status; Version is ours.
+	Pod, Version string
+	Log          *slog.Logger
+}
+
+const (
+	// attempts is how many deliveries may be in flight at the same time.
+	attempts = 256
+	// grace is how long attempts in flight may go on after a relay was told to stop.
+	grace = 25 * time.Second
+)
+
+// Relay is a running engine.
+type Relay struct {
+	options  Options
+	log      *slog.Logger
+	started  time.Time
+	spool    *spool.Store
+	limiter  *rate.Limiter
+	schedule *schedule.Scheduler
+	client   *deliver.Client
+	metrics  *metrics
+	doors    *doors
+	ports    *ports
+	disk     disk
+
+	// settings is the configuration in force, nil before the first one.
+	settings atomic.Pointer[settings]
+	// configError says why a newer configuration is not in force.
+	configError atomic.Pointer[string]
+	stopping    atomic.Bool
+}
+
+// Run opens the spool in o.DataDir and relays mail until ctx is done; then it refuses new mail with 421, lets
+// transactions and attempts in flight end, and closes the spool. A relay that was killed instead has lost nothing.
+func Run(ctx context.Context, o Options) error {
+	r, err := open(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.run(ctx), r.close())
+}
+
+func open(o Options) (*Relay, error) {
+	store, err := spool.Open(filepath.Join(o.DataDir, "spool"), spool.Options{Logger: o.Log})
+	if err != nil {
+		return nil, fmt.Errorf("open the spool: %w", err)
+	}
+	r := &Relay{
+		options: o,
+		log:     o.Log,
+		started: time.Now(),
+		spool:   store,
+		limiter: rate.New(time.Now),
+		client:  deliver.New(deliver.Options{}),
+	}
+	r.schedule = schedule.New(schedule.Options{
+		Store:       store,
+		Limiter:     r.limiter,
+		Site:        r.site,
+		MaxInFlight: attempts,
+	})
+	r.metrics = newMetrics(r)
+	r.ports = newPorts(r)
+	r.doors = newDoors(r)
+	r.disk.check(store)
+	return r, nil
+}
+
+func (r *Relay) close() error {
+	r.client.CloseIdle()
+	return r.spool.Close()
+}
+
+// run starts everything and stops it in order: listeners first, so that nothing new comes in; then the schedule,
+// so that nothing new goes out; the admin doors last, so that one can watch.
+func (r *Relay) run(ctx context.Context) error {
+	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	watching, stopDoors := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopDoors()
+
+	var doors, work errgroup.Group
+	doors.Go(func() error { return r.doors.serve(watching) })
+	work.Go(func() error { return r.schedule.Run(working) })
+	work.Go(func() error { r.disk.watch(working, r.spool); return nil })
+	r.startAttempts(working, &work)
+
+	err := r.follow(ctx) // until ctx is done
+	r.stopping.Store(true)
+	r.log.Info("stopping: no new mail is accepted")
+	r.ports.shutdown()
+	stopWork()
+	err = errors.Join(err, ignoreCanceled(work.Wait()))
+	stopDoors()
+	return errors.Join(err, ignoreCanceled(doors.Wait()))
+}
+
+// startAttempts runs the attempts. One that is running when ctx is done may go on for a grace period.
+func (r *Relay) startAttempts(ctx context.Context, group *errgroup.Group) {
+	lingering, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	for range attempts {
+		group.Go(func() error {
+			for {
+				job, err := r.schedule.Next(ctx)
+				if err != nil {
+					return err
+				}
+				if err := r.attempt(lingering, job); err != nil {
+					r.log.Error("attempt not recorded; it will be repeated", "spool_id", job.Key.ID, "error", err)
+				}
+			}
+		})
+	}
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// site is where mail of a sender domain for a domain goes, as the schedule wants to know it.
+func (r *Relay) site(ctx context.Context, senderDomain, domain string) string {
+	s := r.settings.Load()
+	if s == nil {
+		return domain
+	}
+	return s.router.Site(ctx, senderDomain, domain)
+}
+
+// Ready implements admin.Relay.
+func (r *Relay) Ready() error {
+	switch {
+	case r.stopping.Load():
+		return errors.New("stopping")
+	case r.settings.Load() == nil:
+		return fmt.Errorf("no configuration is in force yet: %s", r.whyNoConfig())
+	default:
+		return r.ports.ready()
+	}
+}
+
+func (r *Relay) whyNoConfig() string {
+	if why := r.configError.Load(); why != nil {
+		return *why
+	}
+	return "none was read"
+}
+
+var _ admin.Relay = (*Relay)(nil)

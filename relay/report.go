@@ -1,0 +1,129 @@
+package relay
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/reply"
+	"github.com/postrider/postrider/relay/spool"
+	"github.com/postrider/postrider/relay/status"
+)
+
+// slowest is how many destinations a report explains.
+const slowest = 10
+
+// Status implements admin.Relay.
+func (r *Relay) Status() status.Status {
+	destinations := r.destinations()
+	st := status.Status{
+		Pod:       r.options.Pod,
+		Version:   r.options.Version,
+		Started:   r.started,
+		Queue:     queueOf(r.spool.Totals(), oldestOf(destinations)),
+		Slowest:   r.slowest(destinations),
+		Ledger:    status.Ledger(r.spool.Ledger()),
+		Listeners: r.ports.status(),
+	}
+	if why := r.configError.Load(); why != nil {
+		st.ConfigError = *why
+	}
+	if s := r.settings.Load(); s != nil {
+		st.Generation = s.config.Generation
+		for _, p := range s.config.Relay.Policies {
+			st.Policies = append(st.Policies, p.Name)
+		}
+	}
+	return st
+}
+
+// destinations are those with mail in the queue, the one with the oldest mail first.
+func (r *Relay) destinations() []spool.Destination {
+	destinations := r.spool.Destinations()
+	slices.SortFunc(destinations, func(a, b spool.Destination) int {
+		return cmp.Or(a.Oldest.Compare(b.Oldest), cmp.Compare(a.Domain, b.Domain))
+	})
+	return destinations
+}
+
+// oldestOf is when the oldest mail was accepted; zero when there is none.
+func oldestOf(sorted []spool.Destination) time.Time {
+	if len(sorted) == 0 {
+		return time.Time{}
+	}
+	return sorted[0].Oldest
+}
+
+func queueOf(c spool.Counts, oldest time.Time) status.Queue {
+	q := status.Queue{Queued: c.Queued, Deferred: c.Deferred, Held: c.Held}
+	if !oldest.IsZero() {
+		q.Oldest = &oldest
+	}
+	return q
+}
+
+// slowest explains the destinations whose oldest mail is oldest.
+func (r *Relay) slowest(destinations []spool.Destination) []status.Destination {
+	waiting := r.schedule.Waiting()
+	var explained []status.Destination
+	for _, d := range destinations[:min(len(destinations), slowest)] {
+		e := status.Destination{Domain: d.Domain, Queue: queueOf(d.Counts, d.Oldest)}
+		if w, inMemory := waiting[d.Domain]; inMemory {
+			e.Reason, e.Since = status.Reason(w.Reason), w.Since
+		}
+		explained = append(explained, r.explain(e))
+	}
+	return explained
+}
+
+// explain adds what the oldest entry of a destination tells: the last reply, and why it waits when that is not
+// known to the schedule.
+func (r *Relay) explain(d status.Destination) status.Destination {
+	entries, err := r.spool.List(spool.Filter{Domain: d.Domain}, envelope.Key{}, 1)
+	if err != nil || len(entries) == 0 {
+		return d
+	}
+	oldest := entries[0]
+	last := lastOutcome(oldest)
+	if last != nil {
+		d.Reply = last.Reply.String()
+	}
+	switch {
+	case oldest.Held != "":
+		d.Reason, d.Since = status.Held, oldest.Accepted
+	case d.Reason != "":
+	case last == nil:
+		d.Reason, d.Since = status.Ready, oldest.Due()
+	default:
+		d.Reason, d.Since = deferral(last.Reply), last.At
+	}
+	return d
+}
+
+// deferral is the reason that a temporary reply stands for: X.4.3 is directory server failure (RFC 3463 §3.5).
+func deferral(last reply.Reply) status.Reason {
+	if last.Enhanced == "4.4.3" {
+		return status.LookupFailed
+	}
+	return status.Deferred
+}
+
+func lastOutcome(e envelope.Envelope) *envelope.Outcome {
+	var last *envelope.Outcome
+	for _, r := range e.Recipients {
+		if r.Last != nil && (last == nil || r.Last.At.After(last.At)) {
+			last = r.Last
+		}
+	}
+	return last
+}
+
+// oldestAge is how long the oldest message has been in the queue.
+func (r *Relay) oldestAge(now time.Time) time.Duration {
+	oldest := oldestOf(r.destinations())
+	if oldest.IsZero() {
+		return 0
+	}
+	return now.Sub(oldest)
+}
