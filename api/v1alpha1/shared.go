@@ -42,7 +42,7 @@ type TrustedCIDR string
 // Resolver is the address and port of a DNS server.
 // +kubebuilder:validation:MinLength=4
 // +kubebuilder:validation:MaxLength=53
-// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,3}([.][0-9]{1,3}){3}|[[][0-9a-f:.]{2,45}[]]):[1-9][0-9]{0,4}$')",message="must be the address and port of a DNS server: write 192.0.2.53:53 or [2001:db8::53]:53"
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]+|[[][0-9a-f:.]+[]]):[1-9][0-9]{0,4}$') && isIP(self.substring(0, self.lastIndexOf(':')).replace('[', '').replace(']', '')) && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be the address and port of a DNS server: write 192.0.2.53:53 or [2001:db8::53]:53"
 type Resolver string
 
 // Username is the name of an AUTH user.
@@ -57,10 +57,17 @@ type Username string
 // +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower case letters, digits, hyphens and dots"
 type ObjectName string
 
+// SecretName is the name of a Secret in the same namespace. The files of the relay are named after it, which is
+// why it is shorter than other names.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=200
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of a Secret: lower case letters, digits, hyphens and dots"
+type SecretName string
+
 // SecretReference names a Secret in the namespace of the object that refers to it. A Secret elsewhere cannot
 // be named.
 type SecretReference struct {
 	// name is the Secret's name.
 	// +required
-	Name ObjectName `json:"name,omitempty"`
+	Name SecretName `json:"name,omitempty"`
 }

@@ -1,0 +1,291 @@
+package api_test
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/postrider/postrider/config/crd"
+)
+
+// refusal is an object that the server must not take. The wanted text is part of what it says.
+type refusal struct {
+	base  string
+	edits edits
+	want  string
+}
+
+const (
+	submission = `[{name: s, port: 587, mode: Submission, tls: {mode: Required, secretRef: {name: t}}, auth: {users: {secretRef: {name: u}}}}]`
+	twoRoutes  = `[{name: a, mx: {}}, {name: b, mx: {}}]`
+	smartHost  = `[{name: a, smartHosts: [{host: smtp.example.net, port: 587}]}]`
+)
+
+var refusals = []refusal{
+	// Names.
+	{mailRelay, edits{"metadata.name": "a" + strings.Repeat("b", 40)}, "at most 40 lower case letters"},
+	{mailRelay, edits{"metadata.name": "1st"}, "beginning with a letter"},
+	{mailRelay, edits{"metadata.name": "a.b"}, "at most 40 lower case letters"},
+	{mailRelay, edits{"metadata.name": "outbound-pods"}, "must not end in -pods"},
+
+	// Host names, domains, addresses: no newline, NUL, path, quote.
+	{mailRelay, edits{"spec.hostname": ""}, "spec.hostname: Required"},
+	{mailRelay, edits{"spec.hostname": "mx1"}, "must be a domain name such as example.com"},
+	{mailRelay, edits{"spec.hostname": "MX1.example.com"}, "lower case"},
+	{mailRelay, edits{"spec.hostname": `"mx1.example.com\n"`}, "must be a domain name"},
+	{mailRelay, edits{"spec.hostname": `"mx1\0.example.com"`}, "must be a domain name"},
+	{mailRelay, edits{"spec.hostname": `"../mx1.example.com"`}, "must be a domain name"},
+	{mailRelay, edits{"spec.hostname": `"mx1'.example.com"`}, "must be a domain name"},
+	{mailRelay, edits{"spec.hostname": "mx1.example.com."}, "no dot at the end"},
+	{mailRelay, edits{"spec.hostname": "-mx1.example.com"}, "must be a domain name"},
+	{mailRelay, edits{"spec.hostname": strings.Repeat("a", 64) + ".example"}, "must be a domain name"},
+	{mailRelay, edits{"spec.hostname": strings.Repeat("a.", 130) + "example"}, "Too long"},
+	{mailRelay, edits{"spec.postmaster": ""}, "spec.postmaster: Required"},
+	{mailRelay, edits{"spec.postmaster": "postmaster"}, "plain mail address such as ops@example.com"},
+	{mailRelay, edits{"spec.postmaster": `"ops@example.com\r\nBcc: eve@example.com"`}, "plain mail address"},
+	{mailRelay, edits{"spec.postmaster": `"\"o ps\"@example.com"`}, "plain mail address"},
+	{mailRelay, edits{"spec.postmaster": "a@b@example.com"}, "plain mail address"},
+	{sendingDomain, edits{"spec.domain": `"acme.example\nd=evil"`}, "must be a domain name"},
+	{sendingDomain, edits{"spec.domain": "acme/../b.example"}, "must be a domain name"},
+	{sendingDomain, edits{"spec.domain": ""}, "spec.domain: Required"},
+
+	// Listeners.
+	{mailRelay, edits{"spec.listeners": ""}, "spec.listeners: Required"},
+	{mailRelay, edits{"spec.listeners": "[]"}, "should have at least 1 items"},
+	{mailRelay, edits{"spec.listeners": list(9, func(i int) string { return fmt.Sprintf("{name: l%d, port: %d, mode: Relay}", i, 100+i) })}, "must have at most 8 items"},
+	{mailRelay, edits{"spec.listeners": "[{name: a, port: 25, mode: Relay}, {name: a, port: 26, mode: Relay}]"}, "Duplicate value"},
+	{mailRelay, edits{"spec.listeners": "[{name: a, port: 25, mode: Relay}, {name: b, port: 25, mode: Relay}]"}, "give each a port of its own"},
+	{mailRelay, edits{"spec.listeners.0.port": "525"}, "choose another port"},
+	{mailRelay, edits{"spec.listeners.0.port": "2001"}, "choose another port"},
+	{mailRelay, edits{"spec.listeners.0.port": "3023"}, "choose another port"},
+	{mailRelay, edits{"spec.listeners.0.port": "8081"}, "choose another port"},
+	{mailRelay, edits{"spec.listeners.0.port": "8443"}, "choose another port"},
+	{mailRelay, edits{"spec.listeners.0.port": "9090"}, "choose another port"},
+	{mailRelay, edits{"spec.listeners.0.port": "65536"}, "less than or equal to 65535"},
+	{mailRelay, edits{"spec.listeners.0.name": "SMTP"}, "usable as the name of a port"},
+	{mailRelay, edits{"spec.listeners.0.name": "a--b"}, "usable as the name of a port"},
+	{mailRelay, edits{"spec.listeners.0.name": "metrics"}, "ports of the relay itself: choose another name"},
+	{mailRelay, edits{"spec.listeners.0.mode": "Open"}, `supported values: "Relay", "Submission"`},
+	{mailRelay, edits{"spec.listeners.0.mode": "Submission"}, "a Submission listener needs auth.users.secretRef"},
+	{mailRelay, edits{"spec.listeners.0.auth.users.secretRef.name": "u"}, "remove auth, or set mode to Submission"},
+	{mailRelay, edits{"spec.listeners": submission, "spec.listeners.0.tls.mode": "Opportunistic"}, "set tls.mode to Required"},
+	{mailRelay, edits{"spec.listeners": submission, "spec.listeners.0.tls": ""}, "set tls.mode to Required"},
+	{mailRelay, edits{"spec.listeners": submission, "spec.listeners.0.tls.secretRef": ""}, "give secretRef"},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: None, secretRef: {name: t}}"}, "with None remove it"},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: ../other}}"}, "must be the name of a Secret"},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: t, namespace: other}}"}, `unknown field "spec.listeners[0].tls.secretRef.namespace"`},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: " + strings.Repeat("a", 201) + "}}"}, "Too long"},
+
+	// Access.
+	{mailRelay, edits{"spec.access.trustedCIDRs": "[0.0.0.0/0]"}, "anyone in it could relay"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": "[0.0.0.0/1, 128.0.0.0/1]"}, "anyone in it could relay"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": `["::/0"]`}, "anyone in it could relay"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": `["2000::/15"]`}, "anyone in it could relay"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": "[10.0.0.1]"}, "write 10.0.0.0/8 or 2001:db8::/32"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": list(65, func(i int) string { return fmt.Sprintf("10.0.%d.0/24", i) })}, "must have at most 64 items"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": "[10.0.0.0/8, 10.0.0.0/8]"}, "Duplicate value"},
+	{mailRelay, edits{"spec.access.undeclaredSenders": "Maybe"}, `supported values: "Reject", "Accept"`},
+
+	// Service and pods.
+	{mailRelay, edits{"spec.service.externalTrafficPolicy": "Local"}, "set service.type to LoadBalancer or NodePort"},
+	{mailRelay, edits{"spec.service": "{type: ClusterIP, loadBalancerClass: a}"}, "loadBalancerClass is for a load balancer"},
+	{mailRelay, edits{"spec.service": "{type: NodePort, sourceRanges: [10.0.0.0/8]}"}, "sourceRanges is for a load balancer"},
+	{mailRelay, edits{"spec.service": "{type: LoadBalancer, sourceRanges: [everyone]}"}, "write 10.0.0.0/8 or fd00::/8"},
+	{mailRelay, edits{"spec.pod.labels": "{postrider.dev/serving: 'true'}"}, "labels of postrider.dev/ and app.kubernetes.io/ are the operator's"},
+	{mailRelay, edits{"spec.pod.labels": "{app.kubernetes.io/name: mine}"}, "choose other keys"},
+	{mailRelay, edits{"spec.pod.annotations": "{postrider.dev/applied: x}"}, "annotations of postrider.dev/ are the operator's"},
+	{mailRelay, edits{"spec.replicas": "0"}, "greater than or equal to 1"},
+	{mailRelay, edits{"spec.replicas": "101"}, "less than or equal to 100"},
+
+	// Queue.
+	{mailRelay, edits{"spec.queue": ""}, "spec.queue: Required"},
+	{mailRelay, edits{"spec.queue.storage": ""}, "spec.queue.storage: Required"},
+	{mailRelay, edits{"spec.queue.storage.size": ""}, "spec.queue.storage.size: Required"},
+	{mailRelay, edits{"spec.queue.storage.size": "1Mi"}, "set at least 64Mi"},
+	{mailRelay, edits{"spec.queue.storage.size": "-1Gi"}, "set at least 64Mi"},
+	{mailRelay, edits{"spec.queue.retry": "{initialSeconds: 60, maxSeconds: 30}"}, "initialSeconds is more than maxSeconds"},
+	{mailRelay, edits{"spec.queue.maxMessageAgeSeconds": "600"}, "set delayWarningSeconds below maxMessageAgeSeconds"},
+	{mailRelay, edits{"spec.queue.maxMessageBytes": "1"}, "greater than or equal to 65536"},
+
+	// Routes.
+	{mailRelay, edits{"spec.routes": "[{name: a}]"}, "exactly one of smartHosts and mx"},
+	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.mx": "{}"}, "exactly one of smartHosts and mx"},
+	{mailRelay, edits{"spec.routes": twoRoutes, "spec.routes.1.name": "a"}, "two routes have the same name"},
+	{mailRelay, edits{"spec.routes": twoRoutes, "spec.routes.1.name": `"*"`}, "must be lower case letters, digits and hyphens"},
+	{mailRelay, edits{"spec.routes": list(33, func(i int) string { return fmt.Sprintf("{name: r%d, mx: {}}", i) })}, "must have at most 32 items"},
+	{mailRelay, edits{"spec.routes": twoRoutes, "spec.routes.0.match.recipientDomains": list(129, func(i int) string { return fmt.Sprintf("d%d.example", i) })}, "must have at most 128 items"},
+	{mailRelay, edits{"spec.routes": twoRoutes, "spec.routes.0.match.senderDomains": "['*.example']"}, "must be a domain name"},
+	{mailRelay, edits{"spec.routes": twoRoutes, "spec.routes.0.mx.allowCIDRs": "[private]"}, "must be a range of addresses"},
+	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.smartHosts.0.host": `"smtp.example.net\r\n"`}, "must be a host name in lower case"},
+	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.smartHosts.0.host": "'[2001:db8::1]'"}, "IP address without brackets"},
+	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.smartHosts.0.port": ""}, "smartHosts[0].port: Required"},
+	{mailRelay, edits{"spec.routes": "[{name: a, smartHosts: [{host: h, port: 25}, {host: h, port: 25}]}]"}, "list each host and port once"},
+	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.smartHosts.0.tls": "Opportunistic", "spec.routes.0.smartHosts.0.secretRef.name": "up"}, "a password is sent only over verified TLS"},
+	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.smartHosts.0.tls": "None", "spec.routes.0.smartHosts.0.caSecretRef.name": "ca"}, "only tls Required verifies the host"},
+
+	// Egress and DNS.
+	{mailRelay, edits{"spec.egress.addresses": "[mx1.example.com]"}, "must be an IP address"},
+	{mailRelay, edits{"spec.egress.addresses": "[203.0.113.0/24]"}, "must be an IP address"},
+	{mailRelay, edits{"spec.dns.resolvers": "[192.0.2.53]"}, "address and port of a DNS server"},
+	{mailRelay, edits{"spec.dns.resolvers": "['dns.example.com:53']"}, "address and port of a DNS server"},
+	{mailRelay, edits{"spec.dns.resolvers": "['300.1.1.1:99999']"}, "address and port of a DNS server"},
+
+	// SendingDomains.
+	{sendingDomain, edits{"spec.relayRef": ""}, "spec.relayRef: Required"},
+	{sendingDomain, edits{"spec.relayRef.name": "../outbound"}, "must be the name of an object"},
+	{sendingDomain, edits{"spec.relayRef": "{name: outbound, namespace: other}"}, `unknown field "spec.relayRef.namespace"`},
+	{sendingDomain, edits{"spec.senders": "[{user: a}, {user: a}]"}, "a user stands there twice"},
+	{sendingDomain, edits{"spec.senders": "[{}]"}, "senders[0].user: Required"},
+	{sendingDomain, edits{"spec.senders": `[{user: "a:b"}]`}, "must be the name of a user in a users Secret"},
+	{sendingDomain, edits{"spec.senders": list(257, func(i int) string { return fmt.Sprintf("{user: u%d}", i) })}, "must have at most 256 items"},
+	{sendingDomain, edits{"spec.dkim.algorithms": "[]"}, "should have at least 1 items"},
+	{sendingDomain, edits{"spec.dkim.algorithms": "[RSA1024]"}, `supported values: "RSA2048", "Ed25519"`},
+	{sendingDomain, edits{"spec.dns.gates": "[SPF]"}, `supported values: "DKIM"`},
+	{sendingDomain, edits{"spec.dns.recheckSeconds": "1"}, "greater than or equal to 60"},
+
+	// RateLimitPolicies.
+	{rateLimitPolicy, edits{"spec.targetRefs": "[]"}, "should have at least 1 items"},
+	{rateLimitPolicy, edits{"spec.targetRefs": list(17, func(i int) string { return fmt.Sprintf("{kind: MailRelay, name: r%d}", i) })}, "must have at most 16 items"},
+	{rateLimitPolicy, edits{"spec.targetRefs": "[{kind: MailRelay, name: a}, {kind: MailRelay, name: a}]"}, "a target stands there twice"},
+	{rateLimitPolicy, edits{"spec.targetRefs": "[{kind: Service, name: a}]"}, `supported values: "MailRelay", "SendingDomain"`},
+	{rateLimitPolicy, edits{"spec.key": "Sender"}, "stage Delivery counts per Site or SenderDomain"},
+	{rateLimitPolicy, edits{"spec.stage": "Accept"}, "stage Accept counts per Sender"},
+	{rateLimitPolicy, edits{"spec.stage": "Accept", "spec.key": "Sender", "spec.limits.maxConnections": "1"}, "maxConnections limits connections to receivers"},
+	{rateLimitPolicy, edits{"spec.stage": "Accept", "spec.key": "Sender", "spec.match.destinationDomains": "[gmail.com]"}, "destinationDomains needs stage Delivery"},
+	{rateLimitPolicy, edits{"spec.limits": "{}"}, "nothing is limited"},
+	{rateLimitPolicy, edits{"spec.limits": "{messages: 5}"}, "messages and perSeconds belong together"},
+	{rateLimitPolicy, edits{"spec.limits": "{perSeconds: 5, maxConnections: 1}"}, "messages and perSeconds belong together"},
+	{rateLimitPolicy, edits{"spec.limits": "{burst: 5, maxConnections: 1}"}, "burst needs messages and perSeconds"},
+	{rateLimitPolicy, edits{"spec.limits": "{messages: 0, perSeconds: 60}"}, "greater than or equal to 1"},
+	{rateLimitPolicy, edits{"spec.scope": "Relay"}, `supported values: "Pod"`},
+}
+
+func TestRefused(t *testing.T) {
+	for _, r := range refusals {
+		t.Run(r.want, func(t *testing.T) {
+			err := server.Create(t.Context(), parse(t, r.base, r.edits), client.DryRunAll, client.FieldValidation("Strict"))
+			wantRefusal(t, err, r.want)
+		})
+	}
+}
+
+// changes are refused because of what the object was.
+var changes = []struct {
+	base          string
+	before, after edits
+	want          string
+}{
+	{sendingDomain, nil, edits{"spec.domain": "other.example"}, "make another SendingDomain for the other domain"},
+	{mailRelay, nil, edits{"spec.queue.storage.size": "512Mi"}, "a volume cannot shrink"},
+	{mailRelay, nil, edits{"spec.queue.storage.storageClassName": "fast"}, "storage class of a volume cannot change"},
+	{mailRelay, edits{"spec.queue.storage.storageClassName": "fast"}, edits{"spec.queue.storage.storageClassName": ""}, "storage class of a volume cannot change"},
+	{mailRelay, edits{"spec.queue.storage.storageClassName": "fast"}, edits{"spec.queue.storage.storageClassName": "slow"}, "storage class of a volume cannot change"},
+}
+
+func TestChangeRefused(t *testing.T) {
+	for i, c := range changes {
+		t.Run(c.want, func(t *testing.T) {
+			object := parse(t, c.base, c.before)
+			object.SetName(fmt.Sprintf("change-%d", i))
+			if err := server.Create(t.Context(), object); err != nil {
+				t.Fatal(err)
+			}
+			changed := parse(t, c.base, c.after)
+			changed.SetName(object.GetName())
+			changed.SetResourceVersion(object.GetResourceVersion())
+			wantRefusal(t, server.Update(t.Context(), changed), c.want)
+		})
+	}
+}
+
+func wantRefusal(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("the server takes it")
+	}
+	if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v\nwant: %s", err, want)
+	}
+}
+
+// Every rule is shown to refuse something, by the table above.
+func TestEveryRuleIsTried(t *testing.T) {
+	tried := map[string]bool{}
+	for _, r := range refusals {
+		tried[r.want] = true
+	}
+	for _, c := range changes {
+		tried[c.want] = true
+	}
+	for _, message := range messages(t) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(tried)), func(part string) bool { return strings.Contains(message, part) }) {
+			t.Errorf("no test tries the rule with the message %q", message)
+		}
+	}
+}
+
+// messages are those of all rules, each once.
+func messages(t *testing.T) []string {
+	t.Helper()
+	found := map[string]bool{}
+	for _, definition := range definitions(t) {
+		for _, v := range definition.Spec.Versions {
+			walk(v.Schema.OpenAPIV3Schema, func(s *apiextensionsv1.JSONSchemaProps) {
+				for _, rule := range s.XValidations {
+					if rule.Message == "" {
+						t.Errorf("the rule %s has no message", rule.Rule)
+					}
+					found[rule.Message] = true
+				}
+			})
+		}
+	}
+	if len(found) < 30 {
+		t.Fatalf("only %d rules found", len(found))
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+func definitions(t *testing.T) []*apiextensionsv1.CustomResourceDefinition {
+	t.Helper()
+	names, err := fs.Glob(crd.Bases, "bases/*.yaml")
+	if err != nil || len(names) != 3 {
+		t.Fatalf("definitions %v, error %v", names, err)
+	}
+	var list []*apiextensionsv1.CustomResourceDefinition
+	for _, name := range names {
+		data, err := crd.Bases.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.Unmarshal(data, d); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+// walk visits a schema and all within it.
+func walk(s *apiextensionsv1.JSONSchemaProps, visit func(*apiextensionsv1.JSONSchemaProps)) {
+	visit(s)
+	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		property := s.Properties[name]
+		walk(&property, visit)
+	}
+	if s.Items != nil {
+		walk(s.Items.Schema, visit)
+	}
+	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
+		walk(s.AdditionalProperties.Schema, visit)
+	}
+}
