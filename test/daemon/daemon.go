@@ -1,0 +1,218 @@
+// Package daemon runs the relay program as a process of its own, for tests and measurements that must kill or time
+// one. It owns the process and a directory with its configuration, spool, admin socket and log; it knows nothing
+// about mail.
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/status"
+)
+
+// patience is how long a relay may take to start or to stop.
+const patience = 30 * time.Second
+
+// Daemon is a relay that can be started, killed and started again on the same spool.
+type Daemon struct {
+	binary  string
+	dir     string
+	address string
+	process *exec.Cmd
+}
+
+// Build makes the relay program in dir and returns its path.
+func Build(ctx context.Context, dir string) (string, error) {
+	path := filepath.Join(dir, "relay")
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/postrider/postrider/cmd/relay")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%v: %w\n%s", build, err, out)
+	}
+	return path, nil
+}
+
+// FreePort returns a port of 127.0.0.1 that was free a moment ago.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// New prepares a relay in dir, with r as its configuration; the first listener is where it is reached. Nothing
+// runs yet.
+func New(binary, dir string, r config.Relay) (*Daemon, error) {
+	d := &Daemon{binary: binary, dir: dir, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(r.Listeners[0].Port))}
+	for _, sub := range []string{d.configDir(), d.dataDir()} {
+		if err := os.MkdirAll(sub, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	return d, d.writeConfig(r)
+}
+
+// Address is host:port of the first listener.
+func (d *Daemon) Address() string { return d.address }
+
+// PID is the process id of the relay that runs.
+func (d *Daemon) PID() int { return d.process.Process.Pid }
+
+// LogFile is where everything goes that the relay writes.
+func (d *Daemon) LogFile() string { return filepath.Join(d.dir, "relay.log") }
+
+func (d *Daemon) configDir() string { return filepath.Join(d.dir, "config") }
+func (d *Daemon) dataDir() string   { return filepath.Join(d.dir, "data") }
+func (d *Daemon) socket() string    { return filepath.Join(d.dir, "admin.sock") }
+
+func (d *Daemon) writeConfig(r config.Relay) error {
+	relay, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	index, err := json.Marshal(config.Index{
+		Format: config.Format, Generation: 1, Files: map[string]string{config.RelayFile: config.Digest(relay)},
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(d.configDir(), config.RelayFile), relay, 0o600),
+		os.WriteFile(filepath.Join(d.configDir(), config.IndexFile), index, 0o600),
+	)
+}
+
+// Start starts the relay and returns when it greets clients.
+func (d *Daemon) Start(ctx context.Context) error {
+	log, err := os.OpenFile(d.LogFile(), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the process has its own handle
+	d.process = exec.Command(d.binary, "serve", "--config-dir", d.configDir(), "--data-dir", d.dataDir(),
+		"--admin-socket", d.socket(), "--bind", "127.0.0.1", "--health-address", "")
+	d.process.Stdout, d.process.Stderr = log, log
+	if err := d.process.Start(); err != nil {
+		return err
+	}
+	if err := d.greets(ctx); err != nil {
+		return errors.Join(fmt.Errorf("%w; see %s:\n%s", err, d.LogFile(), d.lastWords()), d.Kill())
+	}
+	return nil
+}
+
+// greets waits for the first 220.
+func (d *Daemon) greets(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := greeting(d.address)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the relay does not greet on %s: %w", d.address, err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func greeting(address string) error {
+	c, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err == nil && !strings.HasPrefix(line, "220") {
+		err = fmt.Errorf("greeting %q", line)
+	}
+	return err
+}
+
+// lastWords is the end of the log.
+func (d *Daemon) lastWords() string {
+	data, err := os.ReadFile(d.LogFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(data[max(0, len(data)-2000):])
+}
+
+// Kill ends the process with SIGKILL, which it cannot see coming, and returns when it is gone.
+func (d *Daemon) Kill() error {
+	if err := d.process.Process.Kill(); err != nil {
+		return fmt.Errorf("the relay was gone already: %w; its last words:\n%s", err, d.lastWords())
+	}
+	_ = d.process.Wait() // it says "killed"
+	if status, ok := d.process.ProcessState.Sys().(syscall.WaitStatus); ok && !status.Signaled() {
+		return fmt.Errorf("the relay ended by itself with %s; its last words:\n%s", d.process.ProcessState, d.lastWords())
+	}
+	return nil
+}
+
+// Stop ends the process with SIGTERM and returns when it is gone.
+func (d *Daemon) Stop() error {
+	if err := d.process.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	late := time.AfterFunc(patience, func() { _ = d.process.Process.Kill() })
+	defer late.Stop()
+	if err := d.process.Wait(); err != nil {
+		return fmt.Errorf("the relay did not stop well: %w; its last words:\n%s", err, d.lastWords())
+	}
+	return nil
+}
+
+// Status asks the relay for its report.
+func (d *Daemon) Status(ctx context.Context) (status.Status, error) {
+	var s status.Status
+	response, err := d.ask(ctx, http.MethodGet, "/status", "")
+	if err != nil {
+		return s, err
+	}
+	defer response.Body.Close()
+	return s, json.NewDecoder(response.Body).Decode(&s)
+}
+
+// Flush makes everything in the queue due now.
+func (d *Daemon) Flush(ctx context.Context) error {
+	response, err := d.ask(ctx, http.MethodPost, "/queue/flush", `{"all":true,"reason":"test"}`)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
+func (d *Daemon) ask(ctx context.Context, method, path, body string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://relay"+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", d.socket())
+	}}}
+	response, err := client.Do(request)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.Join(fmt.Errorf("%s %s: %s", method, path, response.Status), response.Body.Close())
+	}
+	return response, err
+}
