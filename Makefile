@@ -1,6 +1,7 @@
 # Postrider. `make help` lists what there is to make; everything it needs is built from pinned Go modules.
 
 IMG ?= ghcr.io/postrider/postrider:dev
+SINK_IMG ?= ghcr.io/postrider/sink:dev
 CLUSTER ?= local
 FUZZTIME ?= 20s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -23,8 +24,8 @@ try: bin/postrider ## A relay without a cluster and without root: accepts, signs
 	go run ./hack/try
 
 .PHONY: demo
-demo: ## The whole system on a real cluster (CLUSTER=current: the current kube context, IMG= to pull)
-	@CLUSTER=$(CLUSTER) IMG=$(IMG) hack/demo/run.sh
+demo: ## The whole system on a real cluster (CLUSTER=current IMG= SINK_IMG=: the current kube context)
+	@CLUSTER=$(CLUSTER) IMG=$(IMG) SINK_IMG=$(SINK_IMG) hack/demo/run.sh
 
 ##@ Build
 
@@ -39,6 +40,11 @@ bin/manager bin/relay bin/postrider: bin/%:
 image: bin/manager bin/relay ## bin/image.tar, the container image, without a container engine
 	@hack/step.sh "packing $(IMG)" go run ./hack/image -name $(IMG) -out bin/image.tar -user 65532:65532 \
 		bin/manager bin/relay /etc/ssl/certs/ca-certificates.crt=/etc/ssl/certs/ca-certificates.crt
+
+.PHONY: sink-image
+sink-image: ## bin/sink.tar, the image of the mail exchanger that a demonstration delivers to
+	@go build -trimpath -o bin/sink ./hack/sink
+	@hack/step.sh "packing $(SINK_IMG)" go run ./hack/image -name $(SINK_IMG) -out bin/sink.tar -user 65532:65532 bin/sink
 
 .PHONY: generate
 generate: ## Deep copies, CRDs, RBAC and the API reference from the Go types
