@@ -103,7 +103,7 @@ func (m *Message) missing(cause error) error {
 	if _, err := readMeta(m.s.db, m.id); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, cause)
+	return fmt.Errorf("%w: %v", ErrDamaged, cause)
 }
 
 // Close ends reading.

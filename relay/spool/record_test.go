@@ -1,0 +1,144 @@
+package spool
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// fill gives every field of a struct a value of its own, so that one that a record forgets is missed.
+func fill(v reflect.Value, n *int64) {
+	*n++
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(strings.Repeat("é", int(*n)))
+	case reflect.Int, reflect.Int64:
+		v.SetInt(*n * 1000)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		fill(v.Index(0), n)
+		fill(v.Index(1), n)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), n)
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(*n, *n).UTC()))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i), n)
+		}
+	default:
+		panic("a kind of field that records cannot hold yet: " + v.Kind().String())
+	}
+}
+
+func full() envelope.Envelope {
+	var e envelope.Envelope
+	n := int64(0)
+	fill(reflect.ValueOf(&e).Elem(), &n)
+	for i := range e.Recipients {
+		e.Recipients[i].State = envelope.Queued
+	}
+	return e
+}
+
+func TestEntryRecordsKeepEveryField(t *testing.T) {
+	bare := envelope.Envelope{ID: "I", Domain: "d.test", Recipients: []envelope.Recipient{{Address: "a@d.test", State: envelope.Queued}}}
+	for name, e := range map[string]envelope.Envelope{"full": full(), "bare": bare} {
+		got, err := decodeEntry(e.Key(), encodeEntry(&e))
+		if err != nil || !reflect.DeepEqual(got, e) {
+			t.Errorf("%s: %v\n%+v became\n%+v", name, err, e, got)
+		}
+		counts, err := decodeCounts(encodeEntry(&e))
+		if err != nil || counts != countsOf(&e) {
+			t.Errorf("%s: counted %+v, not %+v: %v", name, counts, countsOf(&e), err)
+		}
+	}
+}
+
+func TestRecordsCutShortAreDamaged(t *testing.T) {
+	e := full()
+	record := encodeEntry(&e)
+	for n := range record {
+		if _, err := decodeEntry(e.Key(), record[:n]); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("entry cut to %d of %d octets: %v", n, len(record), err)
+		}
+	}
+	if _, err := decodeEntry(e.Key(), append(slices.Clone(record), 0)); !errors.Is(err, ErrDamaged) {
+		t.Errorf("entry with an octet too many: %v", err)
+	}
+	record = encodeMeta(meta{size: 300, chunks: 2, domains: []string{"a.test", "b.test"}})
+	for n := range record {
+		if _, err := decodeMeta("I", record[:n]); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("meta cut to %d octets: %v", n, err)
+		}
+	}
+}
+
+func TestRecordsOfANewerProgramAreRefused(t *testing.T) {
+	e := full()
+	record := encodeEntry(&e)
+	record[0]++
+	_, err := decodeEntry(e.Key(), record)
+	_, counts := decodeCounts(record)
+	m := encodeMeta(meta{})
+	m[0]++
+	_, metaErr := decodeMeta("I", m)
+	for _, err := range []error{err, counts, metaErr} {
+		if err == nil || !strings.Contains(err.Error(), "newer") || errors.Is(err, ErrDamaged) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestKeysSortAndSplit(t *testing.T) {
+	a, b := envelope.Key{ID: "2", Domain: "a.test"}, envelope.Key{ID: "1", Domain: "a.test.b"}
+	if k, ok := parseEntryKey(entryKey(a)); !ok || k != a {
+		t.Errorf("%+v became %+v", a, k)
+	}
+	if string(entryKey(a)) >= string(entryKey(b)) {
+		t.Error("a domain sorts behind one that it begins")
+	}
+	times := []int64{0, 1, 255, 256, 1 << 40, 1<<63 - 1}
+	for i, due := range times {
+		got, k, ok := parseDueKey(dueKey(due, a))
+		if !ok || got != due || k != a {
+			t.Errorf("due %d became %d, %+v", due, got, k)
+		}
+		if i > 0 && string(dueKey(times[i-1], b)) >= string(dueKey(due, a)) {
+			t.Errorf("due %d sorts behind %d", times[i-1], due)
+		}
+	}
+}
+
+func TestIDs(t *testing.T) {
+	var g ids
+	now := time.UnixMilli(1_800_000_000_123)
+	seen := map[envelope.ID]bool{}
+	last := envelope.ID("")
+	for range 1000 {
+		id := g.next(now)
+		if len(id) != idLen || strings.Trim(string(id), alphabet) != "" || seen[id] || id <= last {
+			t.Fatalf("id %q after %q", id, last)
+		}
+		if !acceptedAt(id).Equal(now) {
+			t.Fatalf("id %q says %v", id, acceptedAt(id))
+		}
+		seen[id], last = true, id
+	}
+	if id := g.next(now.Add(time.Millisecond)); id <= last {
+		t.Errorf("%q a millisecond after %q", id, last)
+	}
+	if got := acceptedAt("not one of ours"); !got.IsZero() {
+		t.Errorf("time %v", got)
+	}
+}
