@@ -136,3 +136,12 @@ func TestKeepsTheLastGoodConfiguration(t *testing.T) {
 	r.configure()
 	r.eventually("the next good one", func() bool { s := r.status(); return s.Generation == 2 && s.ConfigError == "" })
 }
+
+func TestCordonedPodTakesNothing(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.config.Relay.Cordoned = []string{"outbound-0"} })
+	err := r.send("a@example.org", "b@example.net", message("a@example.org", "one"))
+	var refused *smtp.SMTPError
+	if !errors.As(err, &refused) || refused.Code != 421 {
+		t.Errorf("cordoned: %v; want 421", err)
+	}
+}

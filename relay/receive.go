@@ -16,6 +16,7 @@ import (
 
 var (
 	errNoRoom   = reply.Reply{Code: 452, Enhanced: "4.3.1", Text: "Insufficient storage; try again later"}
+	errCordoned = reply.Reply{Code: 421, Enhanced: "4.3.2", Text: "This pod takes no new mail; connect again to reach another"}
 	errNoConfig = reply.Reply{Code: 451, Enhanced: "4.3.5", Text: "No configuration is in force yet; try again later"}
 )
 
@@ -25,6 +26,8 @@ func (r *Relay) Mail(_ context.Context, c *listener.Session) error {
 	switch {
 	case s == nil:
 		return errNoConfig
+	case slices.Contains(s.config.Relay.Cordoned, r.options.Pod):
+		return errCordoned
 	case r.disk.low.Load():
 		return errNoRoom
 	default:
