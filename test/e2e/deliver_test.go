@@ -96,7 +96,7 @@ func signatures(t *testing.T, m peers.Message) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("python3", "-c", verifier, nodeIP)
+	cmd := exec.Command("/usr/bin/python3", "-c", verifier, nodeIP)
 	cmd.Stdin = bytes.NewReader(received)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
