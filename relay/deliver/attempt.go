@@ -82,8 +82,7 @@ func (a *attempt) connectIfPending(ctx context.Context, t target) *conn {
 // connect opens a session. When that fails, the failure is noted and there is none.
 func (a *attempt) connect(ctx context.Context, t target) *conn {
 	conn, reached, err := a.client.connect(ctx, t)
-	var handshake handshakeError
-	if errors.As(err, &handshake) && t.mayGoPlain() && ctx.Err() == nil {
+	if errors.Is(err, errNotSecure) && t.mayGoPlain() && ctx.Err() == nil {
 		a.client.plain.remember(t.key.addr, a.client.o.Now())
 		conn, reached, err = a.client.connect(ctx, t)
 	}

@@ -141,11 +141,11 @@ func (s *conn) maxSize() int64 {
 	return size
 }
 
-// handshakeError says that TLS could not be agreed on.
-type handshakeError struct{ failure }
+// errNotSecure is the cause of a failure in which TLS could not be agreed on.
+var errNotSecure = errors.New("no TLS")
 
 func notSecure(format string, args ...any) error {
-	return handshakeError{failure{reply: reply.Reply{Code: 454, Enhanced: "4.7.5", Text: fmt.Sprintf(format, args...)}}}
+	return failure{reply.Reply{Code: 454, Enhanced: "4.7.5", Text: fmt.Sprintf(format, args...)}, errNotSecure}
 }
 
 // secure turns the session to TLS as the key asks for.

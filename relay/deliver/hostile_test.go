@@ -1,0 +1,109 @@
+package deliver_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/relay/smtptest"
+)
+
+// waitFor waits until a peer has heard some verbs, in this order, whatever else it heard between them.
+func waitFor(t *testing.T, p *smtptest.Peer, verbs string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		missing := strings.Fields(verbs)
+		for _, line := range p.Lines() {
+			if len(missing) > 0 && strings.HasPrefix(line, missing[0]) {
+				missing = missing[1:]
+			}
+		}
+		if len(missing) == 0 {
+			return
+		}
+	}
+	t.Errorf("did not hear %s in %q", verbs, p.Lines())
+}
+
+func TestStaleConnectionsAreReplacedUnnoticed(t *testing.T) {
+	for name, second := range map[string]smtptest.Step{
+		"closes at MAIL": {Close: true},
+		"421 at MAIL":    {Send: "421 4.4.2 idle for too long\r\n", Close: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{"MAIL": {smtptest.Reply("250 ok"), second}}})
+			c := newClient(t)
+			for range 3 {
+				wantReplies(t, do(t, c, mail("a@x.test"), plan(hop(p.Port()))), "250")
+			}
+			if p.Connections() != 3 {
+				t.Errorf("%d connections", p.Connections())
+			}
+		})
+	}
+}
+
+func TestASessionWithAnOpenTransactionIsResetFirst(t *testing.T) {
+	p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{
+		"RCPT": {smtptest.Reply("550 5.1.1 no"), smtptest.Reply("250 ok")}, "DATA": {smtptest.Reply("503 5.5.1 no"), smtptest.Reply("354 go")}}})
+	c := newClient(t)
+	wantReplies(t, do(t, c, mail("a@x.test"), plan(hop(p.Port()))), "550 5.1.1")
+	wantReplies(t, do(t, c, mail("b@x.test"), plan(hop(p.Port()))), "250")
+	want := []string{"DATA", "RSET", "MAIL FROM:<from@sender.test>", "RCPT TO:<b@x.test>", "DATA"}
+	if lines := p.Lines(); len(lines) < len(want) || !slices.Equal(lines[len(lines)-len(want):], want) {
+		t.Errorf("heard %q", lines)
+	}
+}
+
+func TestHostilePeers(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	for name, steps := range map[string]map[string][]smtptest.Step{
+		"endless greeting":       {"GREETING": {{Endless: "220-welcome\r\n"}}},
+		"endless greeting line":  {"GREETING": {{Send: "220 ", Endless: long}}},
+		"endless EHLO":           {"EHLO": {{Endless: "250-X\r\n"}}},
+		"endless zeros":          {"GREETING": {{Endless: strings.Repeat("\x00", 1000)}}},
+		"non-digit code":         {"MAIL": {smtptest.Reply("abc ok")}},
+		"code beyond its range":  {"MAIL": {smtptest.Reply("999 ok")}},
+		"code 100":               {"MAIL": {smtptest.Reply("100 ok")}},
+		"codes that differ":      {"MAIL": {smtptest.Reply("250-ok", "550 no")}},
+		"empty line":             {"MAIL": {smtptest.Reply("")}},
+		"short line":             {"MAIL": {smtptest.Reply("25")}},
+		"code without separator": {"MAIL": {smtptest.Reply("2500 ok")}},
+		"an octet at a time":     {"GREETING": {{Endless: "220-welcome\r\n", Every: 20 * time.Millisecond}}},
+		"slow at RCPT":           {"RCPT": {{Send: "250 ok\r\n", Every: 50 * time.Millisecond}}},
+		"slow after the message": {".": {{Send: "250 ok\r\n", Every: 50 * time.Millisecond}}},
+		"endless after message":  {".": {{Endless: "250-ok\r\n"}}},
+		"replies before asked":   {"GREETING": {{Send: "220 hi\r\n250 hello\r\n250 mail\r\n250 rcpt\r\n354 data\r\n250 taken\r\n", Close: true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPeer(t, smtptest.Script{Steps: steps})
+			start := time.Now()
+			got := do(t, newClient(t), mail("a@x.test"), plan(hop(p.Port())))
+			if len(got) != 1 || got[0][:4] != "421 " && got[0][:4] != "451 " {
+				t.Errorf("got %.200q", got)
+			}
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
+func TestReplyTextsAreKeptWithinBounds(t *testing.T) {
+	p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{
+		".": {smtptest.Reply("550-5.7.1 \x1b[31mred\x00\xff", "550 5.7.1 "+strings.Repeat("x", 5000))}}})
+	got := do(t, newClient(t), mail("a@x.test"), plan(hop(p.Port())))
+	wantReplies(t, got, "550 5.7.1 ?[31mred??; xxx")
+	if len(got[0]) > 2100 {
+		t.Errorf("kept %d octets", len(got[0]))
+	}
+}
+
+func TestALargeMessageThatIsRefusedHalfWay(t *testing.T) {
+	// The peer answers as soon as it was asked for the content, and hangs up.
+	p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{
+		"DATA": {{Send: "354 go\r\n552 5.3.4 enough\r\n"}}}})
+	wantReplies(t, do(t, newClient(t), mail("a@x.test"), plan(hop(p.Port()))), "552 5.3.4 enough")
+}
