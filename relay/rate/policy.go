@@ -166,9 +166,21 @@ func (r *refusal) stricter(other *refusal) bool {
 	return other == nil || other.until != 0 && (r.until == 0 || r.until > other.until)
 }
 
-// refuses returns nil when a message of s may go now. A bucket that does not exist is full and refuses nothing.
-func (p *policy) refuses(s Subject, now time.Duration) *refusal {
-	b := p.buckets[p.keyOf(s)]
+// claim is one message against one bucket.
+type claim struct {
+	policy *policy
+	key    string
+	bucket *bucket // nil when there is none: it is full
+}
+
+func (p *policy) claim(s Subject) claim {
+	key := p.keyOf(s)
+	return claim{p, key, p.buckets[key]}
+}
+
+// refused returns nil when the message may go now.
+func (c claim) refused(now time.Duration) *refusal {
+	p, b := c.policy, c.bucket
 	switch {
 	case b == nil:
 		return nil
@@ -181,14 +193,13 @@ func (p *policy) refuses(s Subject, now time.Duration) *refusal {
 	}
 }
 
-// take counts a message and a connection that refuses let through.
-func (p *policy) take(s Subject, now time.Duration) *bucket {
-	key := p.keyOf(s)
-	b := p.buckets[key]
+// take counts a message that was not refused, and its connection.
+func (c claim) take(now time.Duration) *bucket {
+	p, b := c.policy, c.bucket
 	if b == nil {
 		p.sweep(now)
-		b = &bucket{name: Bucket{Policy: p.name, Key: key}}
-		p.buckets[key] = b
+		b = &bucket{name: Bucket{Policy: p.name, Key: c.key}}
+		p.buckets[c.key] = b
 	}
 	b.full = max(b.full, now) + p.interval
 	b.open++

@@ -5,6 +5,7 @@
 package rate
 
 import (
+	"iter"
 	"sync"
 	"time"
 
@@ -44,6 +45,7 @@ type Limiter struct {
 	mu       sync.Mutex
 	accept   stage
 	delivery stage
+	claims   []claim // of the message that is being counted
 }
 
 // New makes a limiter without policies: everything may go. It asks now for the time.
@@ -95,18 +97,21 @@ func (l *Limiter) acquire(st *stage, s Subject) (*Lease, *Wait) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clock := l.clock()
+	l.claims = l.claims[:0]
 	var strictest *refusal
 	for p := range st.applying(s) {
-		if r := p.refuses(s, clock); r != nil && r.stricter(strictest) {
+		c := p.claim(s)
+		if r := c.refused(clock); r != nil && r.stricter(strictest) {
 			strictest = r
 		}
+		l.claims = append(l.claims, c)
 	}
 	if strictest != nil {
 		return nil, l.wait(strictest)
 	}
-	lease := &Lease{limiter: l}
-	for p := range st.applying(s) {
-		lease.counted = append(lease.counted, p.take(s, clock))
+	lease := &Lease{limiter: l, counted: make([]*bucket, len(l.claims))}
+	for i, c := range l.claims {
+		lease.counted[i] = c.take(clock)
 	}
 	return lease, nil
 }
@@ -154,11 +159,13 @@ func (le *Lease) Release() {
 }
 
 // Buckets are those in which the lease counts: who waits for a release in one of them may ask again once it is
-// released. It is empty after Release.
-func (le *Lease) Buckets() []Bucket {
-	names := make([]Bucket, len(le.counted))
-	for i, b := range le.counted {
-		names[i] = b.name
+// released. There are none after Release.
+func (le *Lease) Buckets() iter.Seq[Bucket] {
+	return func(yield func(Bucket) bool) {
+		for _, b := range le.counted {
+			if !yield(b.name) {
+				return
+			}
+		}
 	}
-	return names
 }

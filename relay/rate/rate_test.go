@@ -2,6 +2,7 @@ package rate
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func TestConnectionsComeBackOnRelease(t *testing.T) {
 	l.Configure([]config.RatePolicy{connections("p", 1)})
 	s := Subject{Site: "mx"}
 	lease, _ := l.Acquire(s)
-	if got := lease.Buckets(); len(got) != 1 || got[0] != (Bucket{"p", "mx"}) {
+	if got := slices.Collect(lease.Buckets()); len(got) != 1 || got[0] != (Bucket{"p", "mx"}) {
 		t.Errorf("the lease counts in %v", got)
 	}
 	if _, w := l.Acquire(s); w == nil || !w.Until.IsZero() || w.Bucket != (Bucket{"p", "mx"}) {

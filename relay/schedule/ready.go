@@ -158,21 +158,18 @@ func (s *Scheduler) room(length int) bool {
 	return length < s.o.ReadyPerSite && length < s.o.MaxReady-s.waiting
 }
 
-// put makes an entry ready at a site. It returns the queue that it belongs to and whether there was room.
-func (s *Scheduler) put(e *entry, siteName string) (*tenant, bool) {
-	t := s.tenant(siteName, e.sender)
-	if !s.room(t.ready) {
-		return t, false
-	}
+// put makes an entry ready.
+func (s *Scheduler) put(t *tenant, e *entry) {
+	s.entries[e.key] = e
 	l := t.lanes[e.key.Domain]
 	if l == nil {
 		l = s.open(t, e.key.Domain)
 	}
 	l.queue.pushBack(e)
 	t.ready++
-	return t, true
 }
 
+// tenant finds a queue, or makes it.
 func (s *Scheduler) tenant(siteName, sender string) *tenant {
 	at := s.sites[siteName]
 	if at == nil {
@@ -187,6 +184,7 @@ func (s *Scheduler) tenant(siteName, sender string) *tenant {
 	return t
 }
 
+// open makes a lane.
 func (s *Scheduler) open(t *tenant, domain string) *lane {
 	l := &lane{tenant: t, domain: domain, since: s.o.Now()}
 	t.lanes[domain] = l

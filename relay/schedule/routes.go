@@ -22,10 +22,12 @@ const (
 // pair is what a site depends on.
 type pair struct{ sender, domain string }
 
-// route is the answer to where a pair's mail goes, or the question, with those who wait for it.
+// route is the answer to where a pair's mail goes, and the question, with those who wait for the first answer. An
+// old answer serves until the new one is there.
 type route struct {
 	pair    pair
 	site    string
+	known   bool
 	expires time.Time
 	asking  bool
 	since   time.Time // asking
@@ -68,51 +70,42 @@ func (r *routes) trim(now time.Time) {
 	}
 }
 
-// offer takes an entry read from disk into memory, if it is not there and there is room. When there is none it stays
-// on disk, its queue remembers that there is more from the cursor on, and is returned.
-func (s *Scheduler) offer(k envelope.Key, sender string, from spool.Cursor) *tenant {
+// offer takes an entry into memory, if it is not there and there is room. When there is none it stays on disk, and its
+// queue, which is returned, remembers that there is more from the cursor on. A queue that has more on disk takes
+// entries only in its refill, in the order in which they are due.
+func (s *Scheduler) offer(k envelope.Key, sender string, from spool.Cursor, refill *tenant) *tenant {
 	if _, stale := s.ended[k]; stale || s.entries[k] != nil {
 		return nil
 	}
 	e := &entry{key: k, sender: sender}
 	r := s.route(pair{sender, k.Domain})
-	if r.asking {
+	if !r.known {
 		s.await(r, e)
 		return nil
 	}
-	t, ok := s.put(e, r.site)
-	if !ok {
+	t := s.tenant(r.site, sender)
+	if t.behind && t != refill || !s.room(t.ready) {
 		s.miss(t, from)
 		return t
 	}
-	s.entries[k] = e
+	s.put(t, e)
 	s.waiting++
 	return nil
 }
 
-// offerNew is offer for an entry that was stored just now. It does not overtake what its queue has on disk.
-func (s *Scheduler) offerNew(k envelope.Key, sender string) {
-	r := s.route(pair{sender, k.Domain})
-	if !r.asking {
-		if t := s.tenant(r.site, sender); t.behind {
-			s.miss(t, t.from)
-			return
-		}
-	}
-	delete(s.ended, k) // whatever was read of it before, this is how it is now
-	s.offer(k, sender, spool.Cursor{})
-}
-
-// route finds the answer for a pair, or asks for it.
+// route finds the answer for a pair, and asks for it when it is not known or old.
 func (s *Scheduler) route(p pair) *route {
 	now := s.o.Now()
 	r := s.routes.byPair[p]
 	if r != nil && (r.asking || now.Before(r.expires)) {
 		return r
 	}
-	s.routes.trim(now)
-	r = &route{pair: p, asking: true, since: now}
-	s.routes.byPair[p] = r
+	if r == nil {
+		s.routes.trim(now)
+		r = &route{pair: p}
+		s.routes.byPair[p] = r
+	}
+	r.asking, r.since = true, now
 	s.routes.ask.pushBack(r)
 	s.look()
 	return r
@@ -139,19 +132,24 @@ func (s *Scheduler) startAsking(ctx context.Context, start func(func())) {
 	}
 }
 
-// answer works on questions until there are none.
+// answer works on questions until there are none, or until ctx is done: an answer that was cut off is none.
 func (s *Scheduler) answer(ctx context.Context) {
-	for {
-		s.mu.Lock()
-		if s.routes.ask.len() == 0 || ctx.Err() != nil {
-			s.routes.active--
-			s.mu.Unlock()
-			return
+	for r := s.question(ctx); r != nil; r = s.question(ctx) {
+		if at := s.site(ctx, r.pair); ctx.Err() == nil {
+			s.answered(r, at)
 		}
-		r := s.routes.ask.pop()
-		s.mu.Unlock()
-		s.answered(r, s.site(ctx, r.pair))
 	}
+}
+
+// question is the next one for this goroutine; nil when it may end.
+func (s *Scheduler) question(ctx context.Context) *route {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.routes.ask.len() == 0 || ctx.Err() != nil {
+		s.routes.active--
+		return nil
+	}
+	return s.routes.ask.pop()
 }
 
 func (s *Scheduler) site(ctx context.Context, p pair) string {
@@ -164,17 +162,21 @@ func (s *Scheduler) site(ctx context.Context, p pair) string {
 func (s *Scheduler) answered(r *route, at string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.site, r.asking, r.expires = at, false, s.o.Now().Add(routeLife)
-	if r.missed {
-		s.miss(s.tenant(at, r.pair.sender), spool.Cursor{})
-	}
+	r.site, r.known, r.asking, r.expires = at, true, false, s.o.Now().Add(routeLife)
+	t := s.tenant(at, r.pair.sender)
 	for _, e := range r.entries {
-		if t, ok := s.put(e, at); !ok {
+		if t.behind || !s.room(t.ready) {
 			delete(s.entries, e.key)
 			s.waiting--
 			s.miss(t, spool.Cursor{})
+			continue
 		}
+		s.put(t, e)
 	}
+	if r.missed {
+		s.miss(t, spool.Cursor{})
+	}
+	s.dropTenant(t)
 	r.entries, r.missed = nil, false
 	s.dispatch()
 }

@@ -163,7 +163,7 @@ func (s *Scheduler) offerAll(items []spool.Item, from spool.Cursor) []envelope.K
 	var excess []envelope.Key
 	now := s.o.Now()
 	for _, i := range items {
-		if t := s.offer(i.Key, i.SenderDomain, from); t != nil {
+		if t := s.offer(i.Key, i.SenderDomain, from, nil); t != nil {
 			t.excess++
 			if t.excess > s.reach(t, now) {
 				excess = append(excess, i.Key)
@@ -252,7 +252,7 @@ func (s *Scheduler) refilled(t *tenant, items []spool.Item, from, after spool.Cu
 	defer s.mu.Unlock()
 	before := t.missed
 	for _, i := range items {
-		s.offer(i.Key, i.SenderDomain, from)
+		s.offer(i.Key, i.SenderDomain, from, t)
 	}
 	s.ended = nil
 	switch {

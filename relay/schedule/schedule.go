@@ -188,7 +188,7 @@ func (s *Scheduler) Done(job *Job) {
 	if s.ended != nil {
 		s.ended[job.Key] = struct{}{}
 	}
-	for _, b := range job.lease.Buckets() {
+	for b := range job.lease.Buckets() {
 		s.released(b)
 	}
 	job.lease.Release()
@@ -229,7 +229,8 @@ func (s *Scheduler) wake(e *envelope.Envelope) {
 		known.again = known.again || known.flying
 		return
 	}
-	s.offerNew(e.Key(), e.SenderDomain())
+	delete(s.ended, e.Key()) // whatever was read of it before, this is how it is now
+	s.offer(e.Key(), e.SenderDomain(), spool.Cursor{}, nil)
 }
 
 // Reconsider tells that the limiter or the routes were configured anew: nothing that waited for a limit waits on, and
