@@ -56,6 +56,9 @@ func accept(s *Store, size int, entries ...envelope.Envelope) ([]envelope.Envelo
 	return w.Commit([]byte("Received: here\r\n"), entries)
 }
 
+// newRand is chance that is the same in every run.
+func newRand() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
+
 // octets that do not compress, so that sizes on disk are what they seem.
 func octets(n int) []byte {
 	b := make([]byte, n)
@@ -158,7 +161,7 @@ type lab struct {
 }
 
 func newLab(t *testing.T) *lab {
-	l := &lab{t: t, mem: newCrashable(), rng: rand.New(rand.NewPCG(1, 2))}
+	l := &lab{t: t, mem: newCrashable(), rng: newRand()}
 	l.s = open(t, small(errorfs.Wrap(l.mem, errorfs.InjectorFunc(l.before))))
 	l.states = []string{l.dump()}
 	return l

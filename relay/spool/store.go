@@ -155,7 +155,7 @@ const memtables = 4
 
 func pebbleOptions(o Options, l *logger) *pebble.Options {
 	p := &pebble.Options{
-		FS:     o.FS,
+		FS:     disk{o.FS, l},
 		Logger: l,
 		Merger: adder,
 		// Pebble reserves its memtables from the cache.
