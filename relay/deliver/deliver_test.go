@@ -44,10 +44,17 @@ func newSink(t testing.TB, o smtptest.Options) *smtptest.Sink {
 	return s
 }
 
-// newClient returns a client that has little patience.
 func newClient(t testing.TB) *deliver.Client {
 	t.Helper()
-	wait := 200 * time.Millisecond
+	c := deliver.New(deliver.Options{})
+	t.Cleanup(c.CloseIdle)
+	return c
+}
+
+// newImpatient returns a client for peers that keep it waiting.
+func newImpatient(t testing.TB) *deliver.Client {
+	t.Helper()
+	wait := 500 * time.Millisecond
 	c := deliver.New(deliver.Options{Timeouts: deliver.Timeouts{Connect: wait, Greeting: wait, Hello: wait,
 		Handshake: wait, Mail: wait, Rcpt: wait, Data: wait, Block: wait, Done: wait}})
 	t.Cleanup(c.CloseIdle)
@@ -161,6 +168,7 @@ func TestRepliesDecidePerRecipient(t *testing.T) {
 		"garbage after data": {map[string][]smtptest.Step{".": {reply("ok")}}, "a", []string{"451 4.5.0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for _, pipelining := range []bool{true, false} {
 				if !pipelining {
 					if name == "data for nobody" {
@@ -175,7 +183,7 @@ func TestRepliesDecidePerRecipient(t *testing.T) {
 				for r := range strings.FieldsSeq(tc.to) {
 					to = append(to, r+"@x.test")
 				}
-				wantReplies(t, do(t, newClient(t), mail(to...), hops), tc.want...)
+				wantReplies(t, do(t, newImpatient(t), mail(to...), hops), tc.want...)
 				if second.Connections() != 0 {
 					t.Error("the second host was asked too")
 				}
@@ -198,9 +206,10 @@ func TestNextHostWhileTheTroubleIsTheHosts(t *testing.T) {
 		"garbled":                 {"MAIL": {smtptest.Reply("2x0 ok")}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			bad, good := newPeer(t, smtptest.Script{Steps: steps}), newSink(t, smtptest.Options{})
-			wantReplies(t, do(t, newClient(t), mail("a@x.test"), plan(hop(bad.Port()), hop(good.Port()))), "250 2.0.0 kept")
-			got := do(t, newClient(t), mail("a@x.test"), plan(hop(bad.Port())))
+			wantReplies(t, do(t, newImpatient(t), mail("a@x.test"), plan(hop(bad.Port()), hop(good.Port()))), "250 2.0.0 kept")
+			got := do(t, newImpatient(t), mail("a@x.test"), plan(hop(bad.Port())))
 			if len(got) != 1 || got[0][0] != '4' {
 				t.Errorf("on its own: %q, want it deferred", got)
 			}
@@ -220,6 +229,31 @@ func TestRefusedConnection(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	wantReplies(t, do(t, newClient(t), mail("a@x.test"), plan()), "421 4.4.1 there is no next hop")
+}
+
+func TestAddressesAreTriedInOrderUpToTen(t *testing.T) {
+	s := newSink(t, smtptest.Options{})
+	var dialled []string
+	c := deliver.New(deliver.Options{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		dialled = append(dialled, address)
+		if !strings.HasPrefix(address, "127.0.0.1:") {
+			return nil, errors.New("unreachable")
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}})
+	t.Cleanup(c.CloseIdle)
+	h := hop(s.Port())
+	h.Addrs = []netip.Addr{netip.MustParseAddr("2001:db8::1"), loopback}
+	wantReplies(t, do(t, c, mail("a@x.test"), plan(h)), "250")
+	if want := fmt.Sprintf("[2001:db8::1]:%d 127.0.0.1:%d", s.Port(), s.Port()); strings.Join(dialled, " ") != want {
+		t.Errorf("dialled %q", dialled)
+	}
+	dialled = nil
+	h.Addrs = slices.Repeat(h.Addrs[:1], 6)
+	wantReplies(t, do(t, c, mail("a@x.test"), plan(h, h)), "421 4.4.1 connect to mx.test[2001:db8::1]")
+	if len(dialled) != 10 {
+		t.Errorf("dialled %d addresses", len(dialled))
+	}
 }
 
 func TestHELOForThoseWhoDoNotKnowEHLO(t *testing.T) {

@@ -28,7 +28,7 @@ func newServer(t *testing.T, records ...string) *smtptest.DNS {
 }
 
 func newClient(servers ...string) *dns.Client {
-	return dns.New(dns.Options{Servers: servers, Timeout: 50 * time.Millisecond})
+	return dns.New(dns.Options{Servers: servers, Timeout: 250 * time.Millisecond})
 }
 
 func TestMX(t *testing.T) {
@@ -246,6 +246,7 @@ func TestAServerThatLiesIsNotBelieved(t *testing.T) {
 		"wrong question": func(m *mdns.Msg) { m.Question[0].Name = "other.test."; m.Answer = []mdns.RR{other} },
 		"no question":    func(m *mdns.Msg) { m.Question = nil; m.Answer = []mdns.RR{evil} },
 		"not an answer":  func(m *mdns.Msg) { m.Response = false; m.Answer = []mdns.RR{evil} },
+		"truncated":      func(m *mdns.Msg) { m.Truncated = true; m.Answer = []mdns.RR{evil} }, // over TCP, too
 		"referral":       func(m *mdns.Msg) { ns, _ := mdns.NewRR("test. 60 IN NS ns.test."); m.Ns = []mdns.RR{ns} },
 		"half an alias": func(m *mdns.Msg) {
 			alias, _ := mdns.NewRR("x.test. 60 IN CNAME y.test.")
