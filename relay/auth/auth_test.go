@@ -192,7 +192,7 @@ func TestCacheKey(t *testing.T) {
 	if c.key("a", []byte("b"), "c") == other.key("a", []byte("b"), "c") {
 		t.Error("two processes have the same keys")
 	}
-	if c.key("a", []byte("b"), "c") != c.key("a", []byte("b"), "c") {
+	if first, second := c.key("a", []byte("b"), "c"), c.key("a", []byte("b"), "c"); first != second {
 		t.Error("the key of a question is not always the same")
 	}
 	if c.key("a", []byte("hash"), "c") == c.key("a", []byte("hash2"), "c") {

@@ -113,11 +113,11 @@ func cutQuoted(s string) (local, domain string, ok bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		switch {
-		case c == '"':
+		switch c {
+		case '"':
 			domain, ok = strings.CutPrefix(s[i+1:], "@")
 			return b.String(), domain, ok && b.Len() > 0
-		case c == '\\':
+		case '\\':
 			i++
 			if i == len(s) {
 				return "", "", false

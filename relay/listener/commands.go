@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -10,20 +11,20 @@ import (
 )
 
 // obey carries out one command. An error ends the session; what the peer did wrong is a reply.
-func (s *session) obey(verb, args string) error {
+func (s *session) obey(ctx context.Context, verb, args string) error {
 	switch verb {
 	case "EHLO", "HELO":
 		return s.hello(verb, args)
 	case "STARTTLS":
-		return s.startTLS(args)
+		return s.startTLS(ctx, args)
 	case "AUTH":
-		return s.auth(args)
+		return s.auth(ctx, args)
 	case "MAIL":
-		s.mailFrom(args)
+		s.mailFrom(ctx, args)
 	case "RCPT":
-		s.rcptTo(args)
+		s.rcptTo(ctx, args)
 	case "DATA":
-		return s.data(args)
+		return s.data(ctx, args)
 	case "RSET":
 		s.idlers++
 		s.reset()
@@ -113,7 +114,7 @@ func isHelloName(s string) bool {
 }
 
 // startTLS is RFC 3207.
-func (s *session) startTLS(args string) error {
+func (s *session) startTLS(ctx context.Context, args string) error {
 	switch {
 	case s.pipelined():
 		return s.refusePipelining()
@@ -132,7 +133,7 @@ func (s *session) startTLS(args string) error {
 		}
 		s.reset()
 		s.Helo = ""
-		return s.handshake()
+		return s.handshake(ctx)
 	}
 	return nil
 }
@@ -157,7 +158,7 @@ func (s *session) mayMail() bool {
 }
 
 // mailFrom begins a transaction.
-func (s *session) mailFrom(args string) {
+func (s *session) mailFrom(ctx context.Context, args string) {
 	if !s.mayMail() {
 		return
 	}
@@ -179,7 +180,7 @@ func (s *session) mailFrom(args string) {
 		return
 	}
 	s.ReversePath = path
-	if err := s.handler.Mail(s.ctx, &s.Session); err != nil {
+	if err := s.handler.Mail(ctx, &s.Session); err != nil {
 		s.reset()
 		s.fail(err)
 		return
@@ -223,7 +224,7 @@ func (s *session) sizeParam(value string) bool {
 }
 
 // rcptTo adds a recipient.
-func (s *session) rcptTo(args string) {
+func (s *session) rcptTo(ctx context.Context, args string) {
 	if !s.mail {
 		s.say(503, "5.5.1", "Say MAIL first")
 		return
@@ -246,7 +247,7 @@ func (s *session) rcptTo(args string) {
 		return
 	}
 	before := len(s.Recipients)
-	if err := s.handler.Rcpt(s.ctx, &s.Session, to); err != nil {
+	if err := s.handler.Rcpt(ctx, &s.Session, to); err != nil {
 		s.Recipients = s.Recipients[:before]
 		s.fail(err)
 		return

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -19,7 +20,7 @@ const (
 
 // data takes a message. A refusal that comes before its end is given after it, so that nothing of the message is
 // ever taken for a command; where its end cannot be known, the session ends.
-func (s *session) data(args string) error {
+func (s *session) data(ctx context.Context, args string) error {
 	switch {
 	case s.pipelined():
 		return s.refusePipelining()
@@ -31,7 +32,7 @@ func (s *session) data(args string) error {
 		s.say(554, "5.5.1", "No valid recipients")
 	default:
 		s.say(354, "", "End with CR LF . CR LF")
-		err := s.receive()
+		err := s.receive(ctx)
 		s.reset()
 		return err
 	}
@@ -39,9 +40,9 @@ func (s *session) data(args string) error {
 }
 
 // receive reads the message and answers it.
-func (s *session) receive() error {
+func (s *session) receive(ctx context.Context) error {
 	m := &message{in: s.in, left: s.settings.MaxBytes}
-	answer, err := s.handle(m)
+	answer, err := s.handle(ctx, m)
 	if err != nil && !m.broken() {
 		_ = m.skip(max(s.settings.MaxBytes, minSkip))
 	}
@@ -59,14 +60,14 @@ func (s *session) receive() error {
 }
 
 // handle gives the message to the Handler.
-func (s *session) handle(m *message) (reply.Reply, error) {
+func (s *session) handle(ctx context.Context, m *message) (reply.Reply, error) {
 	header, err := m.header()
 	if err != nil {
 		return reply.Reply{}, err
 	}
 	body := &body{message: m, session: s}
 	s.EightBit = m.eightBit
-	answer, err := s.handler.Data(s.ctx, &s.Session, header, body)
+	answer, err := s.handler.Data(ctx, &s.Session, header, body)
 	if isTooLong(m.err) {
 		return reply.Reply{}, m.err
 	}

@@ -136,9 +136,8 @@ type Listener struct {
 	stopping bool
 	sessions map[*session]struct{}
 	serving  sync.WaitGroup
-	// stop ends what still runs when the grace period is over.
-	stop context.CancelFunc
-	ctx  context.Context
+	// stopped is closed when stopping begins.
+	stopped chan struct{}
 }
 
 // New makes a Listener that does not listen yet. A certificate that cannot be read is no error: see Status.
@@ -156,8 +155,8 @@ func New(o Options) *Listener {
 		certificate: newCertificate(),
 		ready:       make(chan struct{}),
 		sessions:    make(map[*session]struct{}),
+		stopped:     make(chan struct{}),
 	}
-	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.Reconfigure(o.Settings)
 	return l
 }
@@ -178,25 +177,25 @@ func (l *Listener) Ready() <-chan struct{} { return l.ready }
 // a certificate. Its error is that of ctx.
 func (l *Listener) Serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, l.abort)()
-	for !l.listen() {
+	for !l.listen(ctx) {
 		select {
-		case <-l.ctx.Done():
+		case <-l.stopped:
 			return ctx.Err()
 		case <-time.After(recheck):
 		}
 	}
-	l.accept()
+	l.accept(ctx)
 	l.serving.Wait()
 	return ctx.Err()
 }
 
 // listen opens the port and says whether that is settled: a listener that is being stopped stays closed.
-func (l *Listener) listen() bool {
+func (l *Listener) listen(ctx context.Context) bool {
 	if l.settings.Load().Listener.TLS == config.TLSImplicit && !l.certificate.usable() {
 		return false
 	}
 	var lc net.ListenConfig
-	opened, err := lc.Listen(l.ctx, "tcp", net.JoinHostPort(l.options.Bind, strconv.Itoa(l.port)))
+	opened, err := lc.Listen(ctx, "tcp", net.JoinHostPort(l.options.Bind, strconv.Itoa(l.port)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failure = err; err != nil {
@@ -211,7 +210,7 @@ func (l *Listener) listen() bool {
 }
 
 // accept takes connections until the port is closed.
-func (l *Listener) accept() {
+func (l *Listener) accept(ctx context.Context) {
 	l.mu.Lock()
 	listener := l.listener
 	l.mu.Unlock()
@@ -227,33 +226,35 @@ func (l *Listener) accept() {
 			l.options.Log.Warn("accept a connection", "listener", l.name, "error", err)
 			time.Sleep(10 * time.Millisecond)
 		default:
-			l.start(c)
+			l.start(ctx, c)
 		}
 	}
 }
 
 // start gives a connection its session, or refuses it: a line into a fresh socket does not block.
-func (l *Listener) start(c net.Conn) {
+func (l *Listener) start(ctx context.Context, c net.Conn) {
 	remote := remoteOf(c)
 	s := newSession(l, c, remote)
 	release, ok := l.options.Caps.take(remote.Addr())
-	if !ok || !l.begin(s, release) {
+	if !ok || !l.begin(ctx, s, release) {
 		s.refuse(ok)
 		release()
 	}
 }
 
 // begin runs a session, unless the Listener is being stopped.
-func (l *Listener) begin(s *session, release func()) bool {
+func (l *Listener) begin(ctx context.Context, s *session, release func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopping {
 		return false
 	}
+	ctx, s.cancel = context.WithCancel(ctx)
 	l.sessions[s] = struct{}{}
 	l.serving.Go(func() {
 		defer release()
-		s.run()
+		defer s.cancel()
+		s.run(ctx)
 		l.mu.Lock()
 		delete(l.sessions, s)
 		l.mu.Unlock()
@@ -269,7 +270,6 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	go func() { l.serving.Wait(); close(finished) }()
 	select {
 	case <-finished:
-		l.stop()
 		return nil
 	case <-ctx.Done():
 		l.abort()
@@ -281,7 +281,10 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 func (l *Listener) closePort() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stopping = true
+	if !l.stopping {
+		l.stopping = true
+		close(l.stopped)
+	}
 	if l.listener != nil {
 		_ = l.listener.Close()
 	}
@@ -293,10 +296,10 @@ func (l *Listener) closePort() {
 // abort closes the port and all connections.
 func (l *Listener) abort() {
 	l.closePort()
-	l.stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for s := range l.sessions {
+		s.cancel()
 		_ = s.conn.Close()
 	}
 }

@@ -3,6 +3,7 @@ package listener
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -97,23 +98,38 @@ func (m *message) judge() (int, error) {
 
 // line returns how many octets of block belong to its first line.
 func (m *message) line(block []byte) (int, error) {
-	m.middle = true
+	text, ended := block, false
 	if end := bytes.IndexByte(block, '\n'); end >= 0 {
 		block = block[:end+1]
-		m.middle = false
-	}
-	text := bytes.TrimSuffix(block, []byte("\r\n"))
-	if m.middle && len(block) > 1 {
-		text = bytes.TrimSuffix(block, []byte("\r")) // its LF may come with the next octets
-		block = text
-	}
-	for _, c := range text {
-		if c == 0 || c == '\r' || c == '\n' {
+		if text, ended = bytes.CutSuffix(block, []byte("\r\n")); !ended {
 			return 0, errMalformed
 		}
-		m.eightBit = m.eightBit || c >= 0x80
+	} else if len(block) > 1 { // a CR at the end is judged with what follows it
+		block = bytes.TrimSuffix(block, []byte("\r"))
+		text = block
 	}
+	if bytes.IndexByte(text, 0) >= 0 || bytes.IndexByte(text, '\r') >= 0 {
+		return 0, errMalformed
+	}
+	m.middle = !ended
+	m.eightBit = m.eightBit || hasHighBit(text)
 	return len(block), nil
+}
+
+// hasHighBit says whether there is an octet above 127, eight at a time.
+func hasHighBit(text []byte) bool {
+	const high = 0x8080808080808080
+	for ; len(text) >= 8; text = text[8:] {
+		if binary.LittleEndian.Uint64(text)&high != 0 {
+			return true
+		}
+	}
+	for _, c := range text {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
 }
 
 // dot judges a line that begins with a dot: io.EOF when that is all there is. Otherwise the dot is taken away.

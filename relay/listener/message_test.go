@@ -99,6 +99,19 @@ func TestMaximumHeader(t *testing.T) {
 	}
 }
 
+// TestEightBit: wherever in a message the octet stands, in the header or behind it.
+func TestEightBit(t *testing.T) {
+	for at := range 40 {
+		for _, octet := range []string{"\x7f", "\x80", "\xff"} {
+			wire := strings.Repeat("x", at) + octet + strings.Repeat("x", 40-at) + "\r\n.\r\n"
+			m := &message{in: bufio.NewReader(strings.NewReader(wire)), left: 1 << 20}
+			if _, err := io.ReadAll(m); err != nil || m.eightBit != (octet > "\x7f") {
+				t.Errorf("%q: %v, %v", wire, m.eightBit, err)
+			}
+		}
+	}
+}
+
 // TestEndlessMessage: a refused message is not read for ever.
 func TestEndlessMessage(t *testing.T) {
 	m := &message{in: bufio.NewReaderSize(endless{}, readBuffer), left: 10}

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -17,7 +18,7 @@ var (
 )
 
 // auth is RFC 4954.
-func (s *session) auth(args string) error {
+func (s *session) auth(ctx context.Context, args string) error {
 	switch {
 	case s.pipelined():
 		return s.refusePipelining()
@@ -33,7 +34,7 @@ func (s *session) auth(args string) error {
 		s.say(503, "5.5.1", "Not within a transaction")
 	default:
 		mechanism, initial, _ := strings.Cut(args, " ")
-		return s.authenticate(strings.ToUpper(mechanism), initial)
+		return s.authenticate(ctx, strings.ToUpper(mechanism), initial)
 	}
 	return nil
 }
@@ -41,7 +42,7 @@ func (s *session) auth(args string) error {
 // credentials of an exchange. Identity is whom to act as; nobody may act as another.
 type credentials struct{ identity, user, password string }
 
-func (s *session) authenticate(mechanism, initial string) error {
+func (s *session) authenticate(ctx context.Context, mechanism, initial string) error {
 	var c credentials
 	var err error
 	switch mechanism {
@@ -60,16 +61,16 @@ func (s *session) authenticate(mechanism, initial string) error {
 	case err != nil:
 		return s.readFailed(err)
 	}
-	return s.check(c)
+	return s.check(ctx, c)
 }
 
 // check asks whether the credentials are right.
-func (s *session) check(c credentials) error {
+func (s *session) check(ctx context.Context, c credentials) error {
 	if c.identity != "" && c.identity != c.user {
 		s.say(535, "5.7.8", "Nobody may act as another")
 		return s.authFailed()
 	}
-	if err := s.settings.Auth.Check(s.ctx, c.user, c.password); err != nil {
+	if err := s.settings.Auth.Check(ctx, c.user, c.password); err != nil {
 		r := s.replyOf(err)
 		s.log.Warn("authentication failed", "user", c.user, "reply", r.String())
 		s.reply(r)

@@ -22,6 +22,8 @@ const (
 	maxLine = 4096
 	// maxAuthLine is the longest line of an AUTH exchange (RFC 4954 §4.3).
 	maxAuthLine = 12288
+	// maxReply is the longest text of a reply's line: 512 octets with code, separator and CRLF.
+	maxReply = 500
 	// readBuffer holds the longest line.
 	readBuffer = 16 << 10
 	// maxErrors is how many commands may fail, maxIdlers how many may do nothing, before the session is ended.
@@ -49,7 +51,8 @@ type session struct {
 	stream net.Conn
 	in     *bufio.Reader
 	out    *bufio.Writer
-	ctx    context.Context
+	// cancel ends the context of the session.
+	cancel context.CancelFunc
 
 	mail           bool // MAIL was accepted
 	errors, idlers int
@@ -107,20 +110,17 @@ func (s *session) refuse(stopping bool) {
 }
 
 // run serves the connection until it ends.
-func (s *session) run() {
-	ctx, cancel := context.WithCancel(s.listener.ctx)
-	defer cancel()
-	s.ctx = ctx
+func (s *session) run(ctx context.Context) {
 	defer func() { _ = s.conn.Close() }()
 	if s.settings.Listener.TLS == config.TLSImplicit {
-		if err := s.handshake(); err != nil {
+		if err := s.handshake(ctx); err != nil {
 			s.log.Info("TLS handshake failed", "error", err)
 			return
 		}
 	}
 	s.say(220, "", "%s ESMTP Postrider", s.settings.Hostname)
 	for {
-		if err := s.step(); err != nil {
+		if err := s.step(ctx); err != nil {
 			s.log.Debug("session ended", "reason", err)
 			break
 		}
@@ -130,8 +130,8 @@ func (s *session) run() {
 }
 
 // handshake puts TLS on top of the connection.
-func (s *session) handshake() error {
-	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
+func (s *session) handshake(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	c := tls.Server(s.conn, s.listener.certificate.config())
 	if err := c.HandshakeContext(ctx); err != nil {
@@ -144,7 +144,7 @@ func (s *session) handshake() error {
 }
 
 // step reads and obeys one command. An error ends the session.
-func (s *session) step() error {
+func (s *session) step(ctx context.Context) error {
 	line, err := s.readCommand()
 	if err != nil {
 		return s.readFailed(err)
@@ -154,7 +154,7 @@ func (s *session) step() error {
 		return errEnd
 	}
 	verb, args, _ := strings.Cut(strings.TrimRight(line, " \t"), " ")
-	if err := s.obey(strings.ToUpper(verb), args); err != nil {
+	if err := s.obey(ctx, strings.ToUpper(verb), args); err != nil {
 		return err
 	}
 	return s.patience()
@@ -265,12 +265,12 @@ func stoppingReply() reply.Reply {
 	return reply.Reply{Code: 421, Enhanced: "4.3.2", Text: "Stopping; try again later"}
 }
 
-// printable keeps a line of a reply one line.
+// printable keeps a line of a reply one line of ASCII, no longer than a reply may be (RFC 5321 §4.5.3.1.5).
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if r < ' ' || r > '~' {
 			return '?'
 		}
 		return r
-	}, s)
+	}, s[:min(len(s), maxReply)])
 }

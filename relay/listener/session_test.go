@@ -155,6 +155,7 @@ func TestErrorsAreReplies(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", reply.Reply{Code: 452, Enhanced: "4.3.1", Text: "full"}), "452 4.3.1 full"},
 		{reply.Reply{Code: 250, Text: "an error that is none"}, "451 4.3.0"},
 		{reply.Reply{Code: 550, Enhanced: "5.7.1", Text: "two\r\nlines"}, "550 5.7.1 lines"},
+		{reply.Reply{Code: 550, Enhanced: "5.7.1", Text: "\xff\x00\u00fc" + strings.Repeat("x", 1000)}, "550 5.7.1 ???" + strings.Repeat("x", 400)},
 	} {
 		r := serve(t, config.ModeRelay, config.TLSNone, nil)
 		p := r.greeted()

@@ -95,7 +95,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 }
 
 func withoutCertificate(o *Options) {
-	o.Settings.Listener.CertFile = "missing.pem"
+	o.Listener.CertFile = "missing.pem"
 }
 
 // TestWithoutCertificate: trouble of ours is temporary for the client, and visible in the status.
@@ -207,15 +207,15 @@ func TestPortTaken(t *testing.T) {
 	r := serve(t, config.ModeRelay, config.TLSNone, nil)
 	<-r.Ready()
 	o := r.options
-	o.Settings.Listener.Port = r.listener.Addr().(*net.TCPAddr).Port
+	o.Listener.Port = r.listener.Addr().(*net.TCPAddr).Port
 	second := New(o)
-	if second.listen() || second.Status().Error == "" || second.Status().Address != "" {
+	if second.listen(t.Context()) || second.Status().Error == "" || second.Status().Address != "" {
 		t.Errorf("a port that is taken was opened: %+v", second.Status())
 	}
 	if err := r.Shutdown(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if !second.listen() || second.Status().Error != "" || second.Status().Address == "" {
+	if !second.listen(t.Context()) || second.Status().Error != "" || second.Status().Address == "" {
 		t.Errorf("a port that is free was not opened: %+v", second.Status())
 	}
 	if err := second.Shutdown(context.Background()); err != nil {

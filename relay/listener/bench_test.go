@@ -1,0 +1,58 @@
+package listener
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/reply"
+)
+
+// discard is a Handler that accepts and forgets.
+type discard struct{}
+
+func (discard) Mail(context.Context, *Session) error         { return nil }
+func (discard) Rcpt(context.Context, *Session, string) error { return nil }
+func (discard) Data(_ context.Context, _ *Session, _ []byte, body io.Reader) (reply.Reply, error) {
+	_, err := io.Copy(io.Discard, body)
+	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "gone"}, err
+}
+
+// BenchmarkSession takes messages of 4 KiB on one connection, two round trips each.
+func BenchmarkSession(b *testing.B) {
+	l := New(Options{
+		Settings: Settings{Listener: config.Listener{Name: "bench", Mode: config.ModeRelay, TLS: config.TLSNone}, MaxBytes: 1 << 20},
+		Bind:     "127.0.0.1", Handler: discard{}, Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { _ = l.Serve(ctx) }()
+	<-l.Ready()
+	c, err := net.Dial("tcp", l.Status().Address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	answer := make([]byte, 4096)
+	exchange := func(octets, last string) {
+		_, _ = io.WriteString(c, octets)
+		for got := ""; !strings.Contains(got, last); {
+			n, err := c.Read(answer)
+			if err != nil {
+				b.Fatal(err)
+			}
+			got += string(answer[:n])
+		}
+	}
+	exchange("EHLO bench.example\r\n", "SIZE")
+	message := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 52) + ".\r\n"
+	b.SetBytes(int64(len(message)))
+	for b.Loop() {
+		exchange("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ")
+		exchange(message, "250 2.0.0")
+	}
+}
