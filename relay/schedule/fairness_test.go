@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -226,7 +227,8 @@ func stormAttempt(t *testing.T, store *spool.Store, job *Job, r *rand.Rand) {
 		}
 		return nil, nil
 	})
-	if err != nil {
+	// A scan may find an entry, and have it delivered, before its sender tells of it.
+	if err != nil && !errors.Is(err, spool.ErrNotFound) {
 		t.Errorf("%v was handed out: %v", job.Key, err)
 	}
 }

@@ -91,8 +91,9 @@ type entry struct {
 	flying bool
 }
 
-// Job is an entry that may be attempted now. Between the moment it was handed out and Begin, an admin may have
-// removed or held the entry: then there is nothing to attempt, and Done is called at once.
+// Job is an entry that may be attempted now. It may be stale: an admin may have removed or held the entry while it
+// was ready, or a scan may have found it, and had it delivered, before Wake told of it. Then spool.Begin says so,
+// there is nothing to attempt, and Done is called at once.
 type Job struct {
 	Key          envelope.Key
 	Site         string
@@ -234,7 +235,7 @@ func (s *Scheduler) wake(e *envelope.Envelope) {
 }
 
 // Reconsider tells that the limiter or the routes were configured anew: nothing that waited for a limit waits on, and
-// sites are asked for again.
+// sites are asked for again. What is ready already goes under the site that it was put at.
 func (s *Scheduler) Reconsider() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
