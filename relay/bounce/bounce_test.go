@@ -3,6 +3,7 @@ package bounce
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -116,7 +117,7 @@ func parse(message []byte) (report, error) {
 		}
 		bodies = append(bodies, string(body))
 	}
-	if _, err := parts.NextPart(); err != io.EOF {
+	if _, err := parts.NextPart(); !errors.Is(err, io.EOF) {
 		return r, fmt.Errorf("a fourth part: %w", err)
 	}
 	r.text, r.headers = bodies[0], bodies[2]
@@ -131,7 +132,7 @@ func (r *report) parseStatus(body string) error {
 	}
 	for {
 		group, err := fields.ReadMIMEHeader()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

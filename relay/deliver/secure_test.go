@@ -147,9 +147,9 @@ func TestConnectionsAreReusedOnlyByEqualHops(t *testing.T) {
 	s := newSink(t, smtptest.Options{TLS: ca.ServerTLS("mx.test", "other.test")})
 	c := newClient(t)
 	usual := hop(s.Port())
-	required, other, plain := usual, usual, usual
+	required, plain := usual, usual
 	required.TLS, required.RootCAs = config.HopRequired, ca.Pool()
-	other = required
+	other := required
 	other.Host = "other.test"
 	plain.TLS = config.HopNone
 	hops := []route.Hop{usual, required, other, plain}

@@ -40,7 +40,7 @@ func (tx *transaction) run() error {
 		tx.decide(reply.Reply{Code: 451, Enhanced: "4.3.0", Text: "the message cannot be read: " + err.Error()})
 		return nil
 	}
-	defer content.Close() //nolint:errcheck // it was only read
+	defer content.Close()
 	if err := tx.announce(); err != nil {
 		return err
 	}

@@ -76,9 +76,9 @@ func TestMX(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 			switch {
-			case tc.err == temporary && (err == nil || dns.NotFound(err)):
+			case errors.Is(tc.err, temporary) && (err == nil || dns.NotFound(err)):
 				t.Errorf("got %v, want a temporary error", err)
-			case tc.err != temporary && !errors.Is(err, tc.err):
+			case !errors.Is(tc.err, temporary) && !errors.Is(err, tc.err):
 				t.Errorf("got %v, want %v", err, tc.err)
 			}
 		})

@@ -1,6 +1,7 @@
 package smtptest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -54,11 +55,11 @@ func ListenDNS(addr string, records ...string) (*DNS, error) {
 func listenBoth(addr string) (net.Listener, net.PacketConn, error) {
 	var failed error
 	for range 20 {
-		l, err := net.Listen("tcp", addr)
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			return nil, nil, fmt.Errorf("DNS server for tests: %w", err)
 		}
-		p, err := net.ListenPacket("udp", l.Addr().String())
+		p, err := new(net.ListenConfig).ListenPacket(context.Background(), "udp", l.Addr().String())
 		if err == nil {
 			return l, p, nil
 		}

@@ -2,6 +2,7 @@ package smtptest
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func NewPeer(s Script) (*Peer, error) { return ListenPeer("127.0.0.1:0", s) }
 
 // ListenPeer starts a peer on addr, host:port.
 func ListenPeer(addr string, s Script) (*Peer, error) {
-	l, err := net.Listen("tcp", addr)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("scripted peer: %w", err)
 	}
@@ -255,7 +256,7 @@ func (s *peerConn) act(step Step) error {
 	}
 	if step.StartTLS {
 		secure := tls.Server(s.conn, s.peer.script.TLS)
-		if err := secure.Handshake(); err != nil {
+		if err := secure.HandshakeContext(context.Background()); err != nil {
 			return err
 		}
 		s.peer.heard("TLS")

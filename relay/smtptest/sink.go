@@ -1,6 +1,7 @@
 package smtptest
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -81,7 +82,7 @@ func NewSink(o Options) (*Sink, error) {
 	if o.Hostname == "" {
 		o.Hostname = "sink.test"
 	}
-	l, err := net.Listen("tcp", o.Addr)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}

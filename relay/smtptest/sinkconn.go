@@ -3,6 +3,7 @@ package smtptest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func (c *sinkConn) startTLS() bool {
 		return false
 	}
 	secure := tls.Server(c.conn, c.sink.o.TLS)
-	if secure.Handshake() != nil {
+	if secure.HandshakeContext(context.Background()) != nil {
 		return false
 	}
 	c.tls = true

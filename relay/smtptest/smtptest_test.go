@@ -24,7 +24,7 @@ func TestSink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.StartTLS(&tls.Config{RootCAs: ca.Pool(), ServerName: "sink.test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestPeerFollowsItsScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.Mail("s@x.y"); err != nil {
 		t.Fatal(err)
 	}
