@@ -132,25 +132,46 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// FuzzMessage compares the reader with the grammar, for octets in any segmentation.
+// FuzzMessage compares the reader with the grammar.
 func FuzzMessage(f *testing.F) {
 	for _, seed := range []string{"a\r\n.\r\n", "..\r\n.\r\n", ".\r\n", "a\r\n.\r\nrest", "\r\r\n.\r\n", "a\n.\n", "a\r\n..b\r\n.\r", "\r\n.\r\n.\r\n"} {
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, wire string) {
-		want, rest, ok := unstuff(wire)
-		for _, in := range []io.Reader{strings.NewReader(wire), iotest.OneByteReader(strings.NewReader(wire))} {
-			b := bufio.NewReaderSize(in, readBuffer)
-			m := &message{in: b, left: 1 << 30}
-			got, err := io.ReadAll(m)
-			if (err == nil) != ok || ok && string(got) != want {
-				t.Fatalf("%q was read as %q, %v; want %q, %v", wire, got, err, want, ok)
-			}
-			if left, _ := io.ReadAll(b); ok && string(left) != rest {
-				t.Fatalf("behind %q stands %q, want %q", wire, left, rest)
+	in := bufio.NewReaderSize(nil, readBuffer)
+	f.Fuzz(func(t *testing.T, wire string) { compareWithGrammar(t, in, wire) })
+}
+
+// TestEveryShortMessage compares the reader with the grammar for all that the octets which matter can spell.
+func TestEveryShortMessage(t *testing.T) {
+	in := bufio.NewReaderSize(nil, readBuffer)
+	var spell func(wire string, left int)
+	spell = func(wire string, left int) {
+		compareWithGrammar(t, in, wire)
+		compareWithGrammar(t, in, wire+"\r\n.\r\n")
+		if left > 0 {
+			for _, octet := range []string{"\r", "\n", ".", "\x00", "a"} {
+				spell(wire+octet, left-1)
 			}
 		}
-	})
+	}
+	spell("", 6)
+}
+
+// compareWithGrammar reads wire whole and octet by octet.
+func compareWithGrammar(t *testing.T, in *bufio.Reader, wire string) {
+	t.Helper()
+	want, rest, ok := unstuff(wire)
+	for _, source := range []io.Reader{strings.NewReader(wire), iotest.OneByteReader(strings.NewReader(wire))} {
+		in.Reset(source)
+		m := &message{in: in, left: 1 << 30}
+		got, err := io.ReadAll(m)
+		if (err == nil) != ok || ok && string(got) != want {
+			t.Fatalf("%q was read as %q, %v; want %q, %v", wire, got, err, want, ok)
+		}
+		if left, _ := io.ReadAll(in); ok && string(left) != rest {
+			t.Fatalf("behind %q stands %q, want %q", wire, left, rest)
+		}
+	}
 }
 
 // unstuff is RFC 5321 §4.5.2, written for clarity alone.
