@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"mime"
 	"net/mail"
 	"time"
 
@@ -78,14 +80,18 @@ func (p *Policy) author(c Client, fields []message.Field) (string, error) {
 	return domains[0], nil
 }
 
-// fromDomains are the domains of the addresses in From: at least one.
+// fromDomains are the domains of the addresses in From: at least one. Names in any character set will do: only the
+// addresses are looked at.
 func fromDomains(fields []message.Field) ([]string, error) {
+	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{
+		CharsetReader: func(_ string, octets io.Reader) (io.Reader, error) { return octets, nil },
+	}}
 	var domains []string
 	for _, f := range fields {
 		if !f.Is("From") {
 			continue
 		}
-		addresses, err := mail.ParseAddressList(f.Value())
+		addresses, err := parser.ParseList(f.Value())
 		if err != nil {
 			return nil, err
 		}
