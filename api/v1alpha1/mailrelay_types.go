@@ -50,7 +50,7 @@ type MailRelayList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.service.externalTrafficPolicy) || self.service.type in ['LoadBalancer', 'NodePort']",fieldPath=".service.externalTrafficPolicy",message="externalTrafficPolicy is for a Service that is reached from outside: remove it, or set service.type to LoadBalancer or NodePort"
 type MailRelaySpec struct {
 	// replicas is the number of relay pods. Each has a queue of its own on a volume of its own.
-	// +kubebuilder:default:=1
+	// +default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	// +optional
@@ -111,13 +111,13 @@ type MailRelaySpec struct {
 
 	// networkPolicy says whether the operator keeps a NetworkPolicy for the relay pods: it admits clients to the
 	// listeners, the operator to the status port and any pod to the metrics port.
-	// +kubebuilder:default:=Managed
+	// +default="Managed"
 	// +optional
 	NetworkPolicy NetworkPolicyMode `json:"networkPolicy,omitempty"`
 
 	// reconciliation can be Paused: the operator then leaves the relay and its objects as they are and goes on
 	// to report their status.
-	// +kubebuilder:default:=Active
+	// +default="Active"
 	// +optional
 	Reconciliation Reconciliation `json:"reconciliation,omitempty"`
 }
@@ -221,7 +221,7 @@ type Access struct {
 
 	// undeclaredSenders says what trusted clients may send as: Reject holds them to the SendingDomains of the
 	// relay, Accept lets them send as any domain, unsigned where there is no SendingDomain.
-	// +kubebuilder:default:=Reject
+	// +default="Reject"
 	// +optional
 	UndeclaredSenders UndeclaredSenders `json:"undeclaredSenders,omitempty"`
 }
@@ -251,7 +251,7 @@ type Queue struct {
 
 	// maxMessageAgeSeconds is how long a message is tried before it fails and its sender gets a bounce. The
 	// default is 5 days.
-	// +kubebuilder:default:=432000
+	// +default=432000
 	// +kubebuilder:validation:Minimum=60
 	// +kubebuilder:validation:Maximum=2592000
 	// +optional
@@ -259,7 +259,7 @@ type Queue struct {
 
 	// delayWarningSeconds is when the sender of a message that is still being tried is told so; 0 is never. The
 	// default is 4 hours.
-	// +kubebuilder:default:=14400
+	// +default=14400
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=2592000
 	// +optional
@@ -267,7 +267,7 @@ type Queue struct {
 
 	// maxMessageBytes is the size of the largest message that is accepted, in octets (RFC 1870). The default is
 	// 50 MiB.
-	// +kubebuilder:default:=52428800
+	// +default=52428800
 	// +kubebuilder:validation:Minimum=65536
 	// +kubebuilder:validation:Maximum=1073741824
 	// +optional

@@ -10,7 +10,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="!has(self.sourceRanges) || self.type == 'LoadBalancer'",fieldPath=".sourceRanges",message="sourceRanges is for a load balancer: remove it, or set type to LoadBalancer"
 type Service struct {
 	// type is ClusterIP, NodePort or LoadBalancer.
-	// +kubebuilder:default:=ClusterIP
+	// +default="ClusterIP"
 	// +optional
 	Type ServiceType `json:"type,omitempty"`
 
@@ -87,7 +87,7 @@ type Storage struct {
 	// reclaim says what becomes of the volume claims when the MailRelay is deleted: with WhenDrained those that
 	// are known to hold no mail are deleted, with Retain all are kept. A claim that holds mail is always kept; a
 	// MailRelay made again under the same name takes it up.
-	// +kubebuilder:default:=WhenDrained
+	// +default="WhenDrained"
 	// +optional
 	Reclaim Reclaim `json:"reclaim,omitempty"`
 }
@@ -107,14 +107,14 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.initialSeconds <= self.maxSeconds",message="initialSeconds is more than maxSeconds: lower the one or raise the other"
 type Retry struct {
 	// initialSeconds is the first wait.
-	// +kubebuilder:default:=300
+	// +default=300
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	// +optional
 	InitialSeconds int32 `json:"initialSeconds,omitempty"`
 
 	// maxSeconds is the longest wait.
-	// +kubebuilder:default:=14400
+	// +default=14400
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	// +optional

@@ -76,7 +76,7 @@ type RateLimitPolicySpec struct {
 
 	// scope is where the limit is counted. Pod counts in each relay pod by itself: with 3 replicas, up to three
 	// times the limit goes through the relay.
-	// +kubebuilder:default:=Pod
+	// +default="Pod"
 	// +optional
 	Scope Scope `json:"scope,omitempty"`
 }
@@ -137,6 +137,7 @@ const (
 )
 
 // Limits are how much is let through.
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="has(self.messages) || has(self.maxConnections)",message="nothing is limited: set messages and perSeconds, or maxConnections"
 // +kubebuilder:validation:XValidation:rule="has(self.messages) == has(self.perSeconds)",message="messages and perSeconds belong together: set both or neither"
 // +kubebuilder:validation:XValidation:rule="!has(self.burst) || has(self.messages)",fieldPath=".burst",message="burst needs messages and perSeconds: set them, or remove burst"

@@ -89,13 +89,13 @@ type Sender struct {
 type DKIM struct {
 	// signing is Enabled, or Disabled when somebody else signs, such as a smart host. With Enabled, mail of the
 	// domain is never sent unsigned.
-	// +kubebuilder:default:=Enabled
+	// +default="Enabled"
 	// +optional
 	Signing Signing `json:"signing,omitempty"`
 
 	// algorithms are those of the keys that the operator makes: RSA2048 (RFC 6376), Ed25519 (RFC 8463). Each
 	// message gets one signature per algorithm.
-	// +kubebuilder:default:={RSA2048, Ed25519}
+	// +default=["RSA2048", "Ed25519"]
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=2
 	// +listType=set
@@ -130,7 +130,7 @@ type DomainDNS struct {
 	// gates are the checks that must pass before mail of the domain is accepted; until then it is answered with
 	// a temporary error. [DKIM] waits until the public keys are published. An empty list signs at once with the
 	// newest keys: for trying, or where the relay sees another DNS than the world.
-	// +kubebuilder:default:={DKIM}
+	// +default=["DKIM"]
 	// +kubebuilder:validation:MaxItems=1
 	// +listType=set
 	// +optional
@@ -138,7 +138,7 @@ type DomainDNS struct {
 
 	// recheckSeconds is how often the records are looked up again once they pass. Records that don't pass are
 	// looked up more often.
-	// +kubebuilder:default:=3600
+	// +default=3600
 	// +kubebuilder:validation:Minimum=60
 	// +kubebuilder:validation:Maximum=86400
 	// +optional

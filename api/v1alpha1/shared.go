@@ -42,7 +42,7 @@ type TrustedCIDR string
 // Resolver is the address and port of a DNS server.
 // +kubebuilder:validation:MinLength=4
 // +kubebuilder:validation:MaxLength=53
-// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]+|[[][0-9a-f:.]+[]]):[1-9][0-9]{0,4}$') && isIP(self.substring(0, self.lastIndexOf(':')).replace('[', '').replace(']', '')) && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be the address and port of a DNS server: write 192.0.2.53:53 or [2001:db8::53]:53"
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]+|[[][0-9a-f:.]+[]]):[1-9][0-9]{0,4}$') && isIP(self.startsWith('[') ? self.substring(1, self.lastIndexOf(']')) : self.substring(0, self.lastIndexOf(':'))) && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be the address and port of a DNS server: write 192.0.2.53:53 or [2001:db8::53]:53"
 type Resolver string
 
 // Username is the name of an AUTH user.

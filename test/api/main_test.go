@@ -45,7 +45,7 @@ func run(m *testing.M) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("start kube-apiserver from %s: %w", binaries, err)
 	}
-	defer server.Stop()
+	defer stop()
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return 0, err
@@ -54,6 +54,12 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	return m.Run(), nil
+}
+
+func stop() {
+	if err := server.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop kube-apiserver:", err)
+	}
 }
 
 // findBinaries is the directory of kube-apiserver and etcd.
