@@ -1,16 +1,22 @@
 package spool
 
 import (
+	"errors"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// disk ends the process at the first error of a write-ahead log or of a directory. Pebble gives up as well, but not before it has
-// panicked with locks held, or gone on for a while.
+// disk decides what the failure of a write means. A full disk is survived by tables and what belongs to them: pebble
+// flushes and compacts again when it failed, at once, so it is made to wait a little. Everything else ends the
+// process, before pebble goes on with locks held or stands still.
 type disk struct {
 	vfs.FS
 	l *logger
+	// pause is the wait before a full disk is tried again.
+	pause time.Duration
 }
 
 // Unwrap implements vfs.FS.
@@ -22,60 +28,77 @@ func (d disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, err
 	return d.guard(f, name, err)
 }
 
-// OpenDir implements vfs.FS.
-func (d disk) OpenDir(name string) (vfs.File, error) {
-	f, err := d.FS.OpenDir(name)
-	if err != nil {
-		return nil, err
-	}
-	return guarded{File: f, name: name, l: d.l}, nil
-}
-
 // ReuseForWrite implements vfs.FS.
 func (d disk) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := d.FS.ReuseForWrite(from, to, category)
 	return d.guard(f, to, err)
 }
 
-func (d disk) guard(f vfs.File, name string, err error) (vfs.File, error) {
-	if !strings.HasSuffix(name, ".log") {
-		return f, err
+// OpenDir implements vfs.FS.
+func (d disk) OpenDir(name string) (vfs.File, error) {
+	f, err := d.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
 	}
-	w := guarded{File: f, name: name, l: d.l}
-	return w, w.check("create", err)
+	return guarded{File: f, name: name, vital: true, disk: d}, nil
 }
 
-// guarded is a write-ahead log's file, or a directory.
+func (d disk) guard(f vfs.File, name string, err error) (vfs.File, error) {
+	g := guarded{File: f, name: name, vital: strings.HasSuffix(name, ".log"), disk: d}
+	if err := g.check("create", err); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// guarded is a file being written, or a directory.
 type guarded struct {
 	vfs.File
 	name string
-	l    *logger
+	// vital: the write-ahead log, or a directory. It cannot be tried again.
+	vital bool
+	disk  disk
 }
 
-func (w guarded) check(what string, err error) error {
-	if err != nil {
-		w.l.Fatalf("%s %s: %w", what, w.name, err)
+// check passes an error on that pebble may try to overcome.
+func (g guarded) check(what string, err error) error {
+	switch {
+	case err == nil || !g.disk.l.serving.Load():
+	case diskFull(err) && !g.vital:
+		time.Sleep(g.disk.pause)
+	default:
+		g.disk.l.Fatalf("%s %s: %w", what, g.name, err)
 	}
 	return err
 }
 
 // Write implements io.Writer.
-func (w guarded) Write(p []byte) (int, error) {
-	n, err := w.File.Write(p)
-	return n, w.check("write", err)
+func (g guarded) Write(p []byte) (int, error) {
+	n, err := g.File.Write(p)
+	return n, g.check("write", err)
+}
+
+// WriteAt implements io.WriterAt.
+func (g guarded) WriteAt(p []byte, offset int64) (int, error) {
+	n, err := g.File.WriteAt(p, offset)
+	return n, g.check("write", err)
 }
 
 // Sync implements vfs.File.
-func (w guarded) Sync() error { return w.check("sync", w.File.Sync()) }
+func (g guarded) Sync() error { return g.check("sync", g.File.Sync()) }
 
 // SyncData implements vfs.File.
-func (w guarded) SyncData() error { return w.check("sync", w.File.SyncData()) }
+func (g guarded) SyncData() error { return g.check("sync", g.File.SyncData()) }
 
 // SyncTo implements vfs.File.
-func (w guarded) SyncTo(length int64) (fullSync bool, err error) {
-	fullSync, err = w.File.SyncTo(length)
-	return fullSync, w.check("sync", err)
+func (g guarded) SyncTo(length int64) (fullSync bool, err error) {
+	fullSync, err = g.File.SyncTo(length)
+	return fullSync, g.check("sync", err)
 }
 
 // Close implements io.Closer.
-func (w guarded) Close() error { return w.check("close", w.File.Close()) }
+func (g guarded) Close() error { return g.check("close", g.File.Close()) }

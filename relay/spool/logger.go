@@ -35,6 +35,8 @@ type logger struct {
 	fatal   func(error)
 	onEvent func(Event)
 	failed  atomic.Bool
+	// serving says that Open has come to its end: before, an error is returned by it.
+	serving atomic.Bool
 }
 
 func newLogger(o Options) *logger {

@@ -50,6 +50,9 @@ type Options struct {
 	CacheBytes int64
 	// MemtableBytes is the size of one memtable, of which up to four exist; 16 MiB when 0.
 	MemtableBytes uint64
+
+	// pause is the wait before a full disk is tried again; 100 ms when 0.
+	pause time.Duration
 }
 
 // Store is an open spool. Its methods may be called at the same time from many goroutines.
@@ -85,6 +88,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the spool in %s: %w", dir, err), db.Close())
 	}
+	s.logger.serving.Store(true)
 	return s, nil
 }
 
@@ -147,6 +151,9 @@ func (o Options) withDefaults() Options {
 	if o.MemtableBytes == 0 {
 		o.MemtableBytes = 16 << 20
 	}
+	if o.pause == 0 {
+		o.pause = 100 * time.Millisecond
+	}
 	return o
 }
 
@@ -155,7 +162,7 @@ const memtables = 4
 
 func pebbleOptions(o Options, l *logger) *pebble.Options {
 	p := &pebble.Options{
-		FS:     disk{o.FS, l},
+		FS:     disk{o.FS, l, o.pause},
 		Logger: l,
 		Merger: adder,
 		// Pebble reserves its memtables from the cache.
