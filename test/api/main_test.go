@@ -1,5 +1,5 @@
 // Package api_test holds the CustomResourceDefinitions against a real kube-apiserver: what is refused and why,
-// what is filled in, and what kubectl shows.
+// what is filled in, what kubectl shows, and that the server takes what a relay consists of.
 package api_test
 
 import (
@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -46,7 +46,7 @@ func run(m *testing.M) (int, error) {
 		return 0, fmt.Errorf("start kube-apiserver from %s: %w", binaries, err)
 	}
 	defer stop()
-	scheme := runtime.NewScheme()
+	scheme := clientgoscheme.Scheme
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return 0, err
 	}
