@@ -1,0 +1,148 @@
+package spool
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// bench is a store on the real disk, driven by 50 goroutines.
+func bench(b *testing.B) *Store {
+	b.Helper()
+	s, err := Open(b.TempDir(), Options{Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	b.SetParallelism(25)
+	b.ReportAllocs()
+	return s
+}
+
+func put4K(b *testing.B, s *Store, text []byte) envelope.Key {
+	w := s.Create()
+	_, _ = w.Write(text)
+	created, err := w.Commit([]byte("Received: from here\r\n"), []envelope.Envelope{to("u@one.test")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return created[0].Key()
+}
+
+func BenchmarkPut4K(b *testing.B) {
+	s, text := bench(b), octets(4096)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			put4K(b, s, text)
+		}
+	})
+}
+
+func BenchmarkPut1M(b *testing.B) {
+	s := bench(b)
+	b.SetBytes(1 << 20)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := accept(s, 1<<20, to("u@one.test")); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkChange ends entries, as a successful delivery does.
+func BenchmarkChange(b *testing.B) {
+	s, text := bench(b), octets(4096)
+	keys := make([]envelope.Key, b.N)
+	for i := range keys {
+		keys[i] = putUnsynced(b, s, text)
+	}
+	var next atomic.Int64
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			k := keys[next.Add(1)-1]
+			if err := end(s, k, map[string]envelope.Disposition{"u@one.test": envelope.Delivered}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkLife is a message's whole life: accept, begin, read, end.
+func BenchmarkLife(b *testing.B) {
+	s, text := bench(b), octets(4096)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			k := put4K(b, s, text)
+			if _, err := s.Begin(k, time.Now()); err != nil {
+				b.Fatal(err)
+			}
+			content(s, k.ID)
+			if err := end(s, k, map[string]envelope.Disposition{"u@one.test": envelope.Delivered}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkDueBehindTombstones looks for the first entry where 100,000 stood before it.
+func BenchmarkDueBehindTombstones(b *testing.B) {
+	s := bench(b)
+	tx := s.begin()
+	for i := range int64(100_000) {
+		k := envelope.Key{ID: "I", Domain: fmt.Sprint(i)}
+		tx.set(dueKey(i, k), nil)
+		tx.delete(dueKey(i, k))
+	}
+	tx.set(dueKey(200_000, envelope.Key{ID: "I", Domain: "one.test"}), nil)
+	if err := tx.commit(pebble.Sync); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if items, _, err := s.Due(Cursor{}, epoch, 10); err != nil || len(items) != 1 {
+			b.Fatal(items, err)
+		}
+	}
+}
+
+func putUnsynced(b *testing.B, s *Store, text []byte) envelope.Key {
+	id := s.ids.next(s.now())
+	t := s.begin()
+	defer t.close()
+	t.set(chunkKey(id, 0), seal(id, 0, text))
+	created, err := t.create(id, meta{size: int64(len(text)), chunks: 1}, []envelope.Envelope{to("u@one.test")})
+	if err == nil {
+		err = t.commit(pebble.NoSync)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return created[0].Key()
+}
+
+func BenchmarkRecord(b *testing.B) {
+	e := to("u@one.test")
+	e.Accepted = epoch
+	b.Run("encode", func(b *testing.B) {
+		for b.Loop() {
+			encodeEntry(&e)
+		}
+	})
+	record := encodeEntry(&e)
+	b.Run("decode", func(b *testing.B) {
+		for b.Loop() {
+			_, _ = decodeEntry(e.Key(), record)
+		}
+	})
+	b.Run("count", func(b *testing.B) {
+		for b.Loop() {
+			_, _ = decodeCounts(record)
+		}
+	})
+}
