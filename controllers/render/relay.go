@@ -134,14 +134,16 @@ func smartHost(h v1alpha1.SmartHost) config.SmartHost {
 
 // Files of the status port.
 const (
-	adminCertFile  = "admin.crt"
-	adminKeyFile   = "admin.key"
+	// AdminCertFile and AdminKeyFile are what the port shows. The operator reads them back to renew them.
+	AdminCertFile = "admin.crt"
+	AdminKeyFile  = "admin.key"
+
 	adminCAFile    = "admin-clients.crt"
 	adminTokenFile = "admin-metrics-token"
 )
 
 func (a *Admin) config() *config.Admin {
-	c := &config.Admin{CertFile: adminCertFile, KeyFile: adminKeyFile, CAFile: adminCAFile}
+	c := &config.Admin{CertFile: AdminCertFile, KeyFile: AdminKeyFile, CAFile: adminCAFile}
 	if a.MetricsToken != nil {
 		c.MetricsTokenFile = adminTokenFile
 	}
@@ -149,7 +151,7 @@ func (a *Admin) config() *config.Admin {
 }
 
 func (a *Admin) files() map[string][]byte {
-	files := map[string][]byte{adminCertFile: a.Cert, adminKeyFile: a.Key, adminCAFile: a.ClientCA}
+	files := map[string][]byte{AdminCertFile: a.Cert, AdminKeyFile: a.Key, adminCAFile: a.ClientCA}
 	if a.MetricsToken != nil {
 		files[adminTokenFile] = a.MetricsToken
 	}
