@@ -64,6 +64,9 @@ func TestSendingDomain(t *testing.T) {
 			o.Domain.Spec.DKIM.Signing, o.Active = v1alpha1.SigningDisabled, false
 			o.Records[2].Result = v1alpha1.ResultMissing
 		}, wanted{"Ready": "True/Verified", "DKIMKeyReady": "True/NotRequired", "DKIMVerified": "True/NotRequired"}},
+		"a damaged Secret": {func(o *SendingDomain) { o.KeyWarning = "It is not PEM." }, wanted{
+			"Ready": "True/Verified", "DKIMKeyReady": "False/SecretInvalid",
+		}},
 		"no keys": {func(o *SendingDomain) { o.KeyProblem, o.Active = "The Secret is malformed.", false }, wanted{
 			"Ready": "False/Pending", "DKIMKeyReady": "False/Pending",
 		}},

@@ -18,6 +18,8 @@ type SendingDomain struct {
 	Claimed bool
 	// KeyProblem says why there are no keys; empty when there are, or when none are needed.
 	KeyProblem string
+	// KeyWarning says what is wrong with the stored keys although mail is signed; empty when nothing is.
+	KeyWarning string
 	// Records are the verdicts that hold; none before the first look.
 	Records []v1alpha1.DNSRecord
 	// Active says that a key signs.
@@ -92,6 +94,8 @@ func (o *SendingDomain) keyReady() decision {
 		return yes(v1alpha1.ReasonNotRequired, "Somebody else signs: spec.dkim.signing is Disabled.")
 	case o.KeyProblem != "":
 		return no(v1alpha1.ReasonPending, o.KeyProblem)
+	case o.KeyWarning != "":
+		return no(v1alpha1.ReasonSecretInvalid, o.KeyWarning)
 	}
 	return yes(v1alpha1.ReasonKeysStored, "The keys are stored.")
 }

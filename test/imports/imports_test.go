@@ -43,6 +43,8 @@ var allowed = map[string][]string{
 	"controllers/claim":           {"api/v1alpha1"},
 	"controllers/dkimkey":         {"api/v1alpha1"},
 	"controllers/secret":          {},
+	"controllers/programmed":      {},
+	"controllers/operator":        {"api/v1alpha1", "relay/dns", "controllers/..."},
 	"controllers/index":           {"api/v1alpha1"},
 	"controllers/pki":             {},
 	"controllers/probe":           {"relay/status"},

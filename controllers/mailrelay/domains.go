@@ -1,0 +1,126 @@
+package mailrelay
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/claim"
+	"github.com/postrider/postrider/controllers/desired"
+	"github.com/postrider/postrider/controllers/dkimkey"
+	"github.com/postrider/postrider/controllers/index"
+	"github.com/postrider/postrider/controllers/render"
+	"github.com/postrider/postrider/relay/config"
+)
+
+// domains are the SendingDomains that have their domain on this relay, with the keys that sign.
+func (p *pass) domains(ctx context.Context) ([]render.Domain, error) {
+	var list v1alpha1.SendingDomainList
+	err := p.Client.List(ctx, &list, client.InNamespace(p.relay.Namespace), client.MatchingFields{index.DomainRelay: p.relay.Name})
+	if err != nil {
+		return nil, fmt.Errorf("listing SendingDomains: %w", err)
+	}
+	list.Items = slices.DeleteFunc(list.Items, func(d v1alpha1.SendingDomain) bool { return d.DeletionTimestamp != nil })
+	var domains []render.Domain
+	for _, d := range claim.Owners(list.Items) {
+		keys, err := p.keys(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		domains = append(domains, render.Domain{SendingDomain: d, Keys: keys})
+	}
+	return domains, nil
+}
+
+// keys are those of the active set. Where the Secret does not have them any more, those that signed last stay:
+// mail is never unsigned because a Secret is gone.
+func (p *pass) keys(ctx context.Context, d *v1alpha1.SendingDomain) ([]render.Key, error) {
+	active := dkimkey.SetOf(d.Status.DKIM.ActiveSelector)
+	if active == "" || d.Spec.DKIM.Signing == v1alpha1.SigningDisabled {
+		return nil, nil
+	}
+	keys, err := p.storedKeys(ctx, d, active)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		log.FromContext(ctx).Info("the Secret lacks the DKIM keys that sign; the last ones stay in use", "sendingDomain", d.Name, "set", active)
+		if keys = p.memory.keys[d.UID]; len(keys) == 0 {
+			keys, err = p.lastKeys(ctx, d)
+		}
+	}
+	p.memory.keys[d.UID] = keys
+	return keys, err
+}
+
+func (p *pass) storedKeys(ctx context.Context, d *v1alpha1.SendingDomain, active string) ([]render.Key, error) {
+	data, _, err := p.Secrets.Data(ctx, d.Namespace, dkimkey.SecretName(d.Name))
+	if err != nil {
+		return nil, err
+	}
+	sets, _ := dkimkey.Parse(data) // what cannot be read is reported with the SendingDomain
+	set, ok := dkimkey.Find(sets, active)
+	if !ok {
+		return nil, nil
+	}
+	// The set may be older than the list of algorithms: it signs with what both have, until another is active.
+	var keys []render.Key
+	for _, a := range d.Spec.DKIM.Algorithms {
+		found, _ := set.For([]v1alpha1.DKIMAlgorithm{a})
+		for _, k := range found {
+			keys = append(keys, render.Key{Selector: k.Selector, Algorithm: k.Algorithm, PEM: k.PEM})
+		}
+	}
+	return keys, nil
+}
+
+// lastKeys finds the keys of a domain in the configuration that the pods have.
+func (p *pass) lastKeys(ctx context.Context, d *v1alpha1.SendingDomain) ([]render.Key, error) {
+	described, err := p.describedKeys(ctx, string(d.Spec.Domain))
+	if err != nil || len(described) == 0 {
+		return nil, err
+	}
+	var keys []render.Key
+	for shard := range render.KeyShards {
+		data, _, err := p.Secrets.Data(ctx, p.relay.Namespace, fmt.Sprintf("%s-keys-%02d", p.relay.Name, shard))
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range described {
+			if content, ok := data[k.File]; ok {
+				keys = append(keys, render.Key{Selector: k.Selector, Algorithm: v1alpha1.DKIMAlgorithm(k.Algorithm), PEM: content})
+			}
+		}
+	}
+	return keys, nil
+}
+
+// describedKeys are a domain's keys as its shard of the configuration names them.
+func (p *pass) describedKeys(ctx context.Context, domain string) ([]config.DKIMKey, error) {
+	var list corev1.ConfigMapList
+	err := p.Client.List(ctx, &list, client.InNamespace(p.relay.Namespace), client.MatchingLabels(desired.Selector(p.relay.Name)))
+	if err != nil {
+		return nil, fmt.Errorf("listing ConfigMaps: %w", err)
+	}
+	for _, c := range list.Items {
+		for name, content := range c.Data {
+			var shard []config.Domain
+			if name == config.RelayFile || json.Unmarshal([]byte(content), &shard) != nil {
+				continue
+			}
+			for _, d := range shard {
+				if d.Name == domain {
+					return d.Keys, nil
+				}
+			}
+		}
+	}
+	return nil, nil
+}

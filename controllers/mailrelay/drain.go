@@ -1,0 +1,35 @@
+package mailrelay
+
+import (
+	"time"
+
+	"github.com/postrider/postrider/relay/status"
+)
+
+const (
+	// emptyLooks is how often a pod must have been found empty.
+	emptyLooks = 2
+	// lookApart is the least time between two looks that count.
+	lookApart = time.Second
+)
+
+// drain counts how often in a row a pod was found empty while it took no new mail.
+type drain struct {
+	empty int
+	last  time.Time
+}
+
+// look takes an answer of a cordoned pod into account; nil when there was none. Only an answer under a
+// configuration that cordons the pod counts: before that, it may still take mail.
+func (d drain) look(s *status.Status, generation int64, now time.Time) drain {
+	switch {
+	case s == nil || s.Generation < generation || s.Queue.Queued > 0:
+		return drain{}
+	case d.empty > 0 && now.Sub(d.last) < lookApart:
+		return d
+	}
+	return drain{empty: d.empty + 1, last: now}
+}
+
+// done says that the pod holds no mail and will get none.
+func (d drain) done() bool { return d.empty >= emptyLooks }

@@ -1,0 +1,180 @@
+package mailrelay
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/condition"
+	"github.com/postrider/postrider/controllers/desired"
+	"github.com/postrider/postrider/controllers/pki"
+	"github.com/postrider/postrider/controllers/render"
+	"github.com/postrider/postrider/relay/config"
+)
+
+// Names of the status port's files among the material, as render gives them.
+const (
+	adminCert = "admin.crt"
+	adminKey  = "admin.key"
+)
+
+// facts are what gathering found out and only the status is about.
+type facts struct {
+	secrets      []condition.Secret
+	certificates []condition.Certificate
+}
+
+// gather reads everything that the configuration is made of, and what there is of the relay's objects.
+func (p *pass) gather(ctx context.Context) (render.Input, facts, error) {
+	in := render.Input{Relay: p.relay, ClusterDomain: p.ClusterDomain}
+	if err := p.look(ctx); err != nil {
+		return in, facts{}, err
+	}
+	own, _, err := p.Secrets.Data(ctx, p.relay.Namespace, desired.MaterialName(p.relay.Name))
+	if err != nil {
+		return in, facts{}, err
+	}
+	p.seen.index = p.indexOf(own)
+	material, f, err := p.material(ctx, own)
+	if err != nil {
+		return in, facts{}, err
+	}
+	in.Material, in.Cordoned = material, p.cordoned()
+	if in.Domains, err = p.domains(ctx); err != nil {
+		return in, facts{}, err
+	}
+	if in.Policies, err = p.policies(ctx); err != nil {
+		return in, facts{}, err
+	}
+	in.Admin, err = p.admin(ctx, own)
+	return in, f, err
+}
+
+// look reads the relay's objects from the caches.
+func (p *pass) look(ctx context.Context) error {
+	statefulSet, service, configMap := &appsv1.StatefulSet{}, &corev1.Service{}, &corev1.ConfigMap{}
+	var err error
+	if p.seen.statefulSet, err = get(ctx, p.Client, statefulSet, p.relay.Namespace, p.relay.Name); err != nil {
+		return err
+	}
+	if p.seen.service, err = get(ctx, p.Client, service, p.relay.Namespace, p.relay.Name); err != nil {
+		return err
+	}
+	if p.seen.config, err = get(ctx, p.Client, configMap, p.relay.Namespace, p.relay.Name+"-config"); err != nil {
+		return err
+	}
+	selector := []client.ListOption{client.InNamespace(p.relay.Namespace), client.MatchingLabels(desired.Selector(p.relay.Name))}
+	var pods corev1.PodList
+	if err := p.Client.List(ctx, &pods, selector...); err != nil {
+		return fmt.Errorf("listing pods: %w", err)
+	}
+	p.seen.pods = podsOf(pods.Items, p.relay.Name, p.keep(), p.revision())
+	var claims corev1.PersistentVolumeClaimList
+	if err := p.Client.List(ctx, &claims, selector...); err != nil {
+		return fmt.Errorf("listing volume claims: %w", err)
+	}
+	p.seen.claims = claims.Items
+	return nil
+}
+
+// get reads an object; nil if there is none.
+func get[T client.Object](ctx context.Context, c client.Client, object T, namespace, name string) (T, error) {
+	var none T
+	err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
+	if client.IgnoreNotFound(err) != nil {
+		return none, fmt.Errorf("reading %T %s/%s: %w", object, namespace, name, err)
+	}
+	if err != nil {
+		return none, nil
+	}
+	return object, nil
+}
+
+// keep is how many pods are to stay.
+func (p *pass) keep() int32 {
+	if p.relay.DeletionTimestamp != nil {
+		return 0
+	}
+	return p.relay.Spec.Replicas
+}
+
+// revision is that of the newest pod template; empty while the StatefulSet's controller has not seen it.
+func (p *pass) revision() string {
+	s := p.seen.statefulSet
+	if s == nil || s.Status.ObservedGeneration < s.Generation {
+		return ""
+	}
+	return s.Status.UpdateRevision
+}
+
+// current is how many pods the StatefulSet has been told to run. Before there is one, it is as many as there are
+// claims that a relay of this name left behind: what they hold is delivered first.
+func (p *pass) current() int32 {
+	if s := p.seen.statefulSet; s != nil && s.Spec.Replicas != nil {
+		return *s.Spec.Replicas
+	}
+	n := p.keep()
+	for _, c := range p.seen.claims {
+		if ordinal, ok := ordinalOf(c.Name, desired.ClaimPrefix(p.relay.Name)); ok && c.DeletionTimestamp == nil {
+			n = max(n, ordinal+1)
+		}
+	}
+	return n
+}
+
+// cordoned names the pods that take no new mail, whether they are there at the moment or not.
+func (p *pass) cordoned() []string {
+	var names []string
+	for ordinal := p.keep(); ordinal < p.current(); ordinal++ {
+		names = append(names, fmt.Sprintf("%s-%d", p.relay.Name, ordinal))
+	}
+	return names
+}
+
+// indexOf is the index that the pods are given. Where it is lost, the generation goes on from what pods have
+// reported, so that it never falls.
+func (p *pass) indexOf(own map[string][]byte) config.Index {
+	if index, err := render.DecodeIndex(own[config.IndexFile]); err == nil {
+		return index
+	}
+	var index config.Index
+	for _, s := range p.relay.Status.Pods {
+		if s.ConfigGeneration != nil {
+			index.Generation = max(index.Generation, *s.ConfigGeneration)
+		}
+	}
+	return index
+}
+
+// policies are all of the namespace: rendering picks those that concern the relay.
+func (p *pass) policies(ctx context.Context) ([]v1alpha1.RateLimitPolicy, error) {
+	var list v1alpha1.RateLimitPolicyList
+	if err := p.Client.List(ctx, &list, client.InNamespace(p.relay.Namespace)); err != nil {
+		return nil, fmt.Errorf("listing RateLimitPolicies: %w", err)
+	}
+	var active []v1alpha1.RateLimitPolicy
+	for _, policy := range list.Items {
+		if policy.DeletionTimestamp == nil {
+			active = append(active, policy)
+		}
+	}
+	return active, nil
+}
+
+// admin is the pods' certificate: the one they have, while it is good.
+func (p *pass) admin(ctx context.Context, own map[string][]byte) (*render.Admin, error) {
+	authority, err := p.Identity.Authority(ctx)
+	if err != nil {
+		return nil, err
+	}
+	had := pki.Leaf{Certificate: own[adminCert], Key: own[adminKey]}
+	leaf, _, err := authority.Ensure(had, pki.RelayRequest(p.relay.Namespace, p.relay.Name), p.now)
+	if err != nil {
+		return nil, err
+	}
+	return &render.Admin{Cert: leaf.Certificate, Key: leaf.Key, ClientCA: authority.Bundle()}, nil
+}

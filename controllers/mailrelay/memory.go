@@ -1,0 +1,43 @@
+package mailrelay
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postrider/postrider/controllers/render"
+)
+
+// memory is what the operator remembers of a relay between two looks. It can be lost at any time: then things
+// are asked again, and take a little longer.
+type memory struct {
+	// reported is when the status was last written.
+	reported time.Time
+	// drains are the pods that have been found empty since they take no new mail.
+	drains map[types.UID]drain
+	// keys are those that signed last, by SendingDomain.
+	keys map[types.UID][]render.Key
+}
+
+type memories struct {
+	mu sync.Mutex
+	of map[client.ObjectKey]*memory
+}
+
+// get returns the memory of a relay. One relay is never reconciled twice at the same time.
+func (m *memories) get(key client.ObjectKey) *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.of[key] == nil {
+		m.of[key] = &memory{drains: map[types.UID]drain{}, keys: map[types.UID][]render.Key{}}
+	}
+	return m.of[key]
+}
+
+func (m *memories) drop(key client.ObjectKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.of, key)
+}

@@ -1,0 +1,126 @@
+package mailrelay
+
+import (
+	"context"
+	"reflect"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/desired"
+)
+
+// concurrent is how many relays are reconciled at the same time: most of the time is spent waiting for answers.
+const concurrent = 8
+
+// SetUp adds the controller to a manager, with everything that makes it look again: the relay's objects and
+// pods, the domains and policies that refer to it.
+//
+// +kubebuilder:rbac:groups=postrider.dev,resources=mailrelays,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=postrider.dev,resources=mailrelays/status,verbs=patch
+// +kubebuilder:rbac:groups=postrider.dev,resources=mailrelays/finalizers,verbs=update
+// +kubebuilder:rbac:groups=postrider.dev,resources=sendingdomains;ratelimitpolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch;delete
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
+	spec := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
+	byLabel := handler.EnqueueRequestsFromMapFunc(relayByLabel)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("mailrelay").
+		For(&v1alpha1.MailRelay{}, spec).
+		Owns(&appsv1.StatefulSet{}).
+		Owns(&corev1.Service{}).
+		Owns(&corev1.ServiceAccount{}).
+		Owns(&corev1.ConfigMap{}).
+		Owns(&policyv1.PodDisruptionBudget{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Owns(&networkingv1.NetworkPolicy{}).
+		Watches(&corev1.Pod{}, byLabel, builder.WithPredicates(podChanged())).
+		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
+		Watches(&v1alpha1.SendingDomain{}, handler.EnqueueRequestsFromMapFunc(relayOfDomain), builder.WithPredicates(domainChanged())).
+		Watches(&v1alpha1.RateLimitPolicy{}, handler.EnqueueRequestsFromMapFunc(r.relaysOfPolicy), spec).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent}).
+		Complete(r)
+}
+
+func requestFor(namespace, name string) ctrl.Request {
+	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: name}}
+}
+
+func relayByLabel(_ context.Context, o client.Object) []ctrl.Request {
+	name := o.GetLabels()[desired.RelayLabel]
+	if name == "" {
+		return nil
+	}
+	return []ctrl.Request{requestFor(o.GetNamespace(), name)}
+}
+
+func relayOfDomain(_ context.Context, o client.Object) []ctrl.Request {
+	d, ok := o.(*v1alpha1.SendingDomain)
+	if !ok {
+		return nil
+	}
+	return []ctrl.Request{requestFor(d.Namespace, string(d.Spec.RelayRef.Name))}
+}
+
+// relaysOfPolicy are the relays that a policy targets, and those that its SendingDomains send through.
+func (r *Reconciler) relaysOfPolicy(ctx context.Context, o client.Object) []ctrl.Request {
+	p, ok := o.(*v1alpha1.RateLimitPolicy)
+	if !ok {
+		return nil
+	}
+	var requests []ctrl.Request
+	for _, ref := range p.Spec.TargetRefs {
+		name := string(ref.Name)
+		if ref.Kind == v1alpha1.TargetSendingDomain {
+			var d v1alpha1.SendingDomain
+			if r.Client.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: name}, &d) != nil {
+				continue // the domain's own events lead to its relay
+			}
+			name = string(d.Spec.RelayRef.Name)
+		}
+		requests = append(requests, requestFor(p.Namespace, name))
+	}
+	return requests
+}
+
+// podChanged passes what matters of a pod: its labels, its state, its end. Not our own annotation.
+func podChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*corev1.Pod)
+		after, alsoOK := e.ObjectNew.(*corev1.Pod)
+		return !ok || !alsoOK ||
+			!reflect.DeepEqual(before.Labels, after.Labels) ||
+			!reflect.DeepEqual(before.Status, after.Status) ||
+			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
+	}}
+}
+
+// domainChanged passes what a configuration is made of: the spec, the key that signs, and the claim's proof.
+func domainChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*v1alpha1.SendingDomain)
+		after, alsoOK := e.ObjectNew.(*v1alpha1.SendingDomain)
+		return !ok || !alsoOK ||
+			before.Generation != after.Generation ||
+			before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+			before.Status.DKIM != after.Status.DKIM ||
+			!reflect.DeepEqual(before.Status.Conditions, after.Status.Conditions)
+	}}
+}
