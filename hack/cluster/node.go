@@ -110,6 +110,7 @@ evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 
 imageGCHighThresholdPercent: 100
 nodeStatusUpdateFrequency: 5s
 shutdownGracePeriod: 0s
+crashLoopBackOff: {maxContainerRestartPeriod: 2s}
 `
 
 const proxyConfig = `apiVersion: kubeproxy.config.k8s.io/v1alpha1

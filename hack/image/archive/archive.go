@@ -7,8 +7,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -116,6 +118,9 @@ func pack(files []File) ([]byte, error) {
 				return nil, err
 			}
 		}
+		if err := static(f.Source); err != nil {
+			return nil, err
+		}
 		info, err := os.Stat(f.Source)
 		if err != nil {
 			return nil, err
@@ -132,6 +137,25 @@ func pack(files []File) ([]byte, error) {
 		return nil, err
 	}
 	return layer.Bytes(), nil
+}
+
+// static refuses a program that needs a loader: on an empty base it would fail as "no such file or directory".
+func static(file string) error {
+	program, err := elf.Open(file)
+	var other *elf.FormatError
+	if errors.As(err, &other) || errors.Is(err, io.EOF) {
+		return nil // no program at all
+	}
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	for _, part := range program.Progs {
+		if part.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s is not static: build it with CGO_ENABLED=0", file)
+		}
+	}
+	return nil
 }
 
 // parents lists the directories above a file, outermost first, the root left out.

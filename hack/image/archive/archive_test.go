@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,6 +63,13 @@ func TestWrite(t *testing.T) {
 func TestWriteNamesTheMissingFile(t *testing.T) {
 	err := Write(io.Discard, Image{Name: "x", Files: []File{{"/nowhere/relay", "/relay"}}})
 	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWriteRefusesAProgramThatNeedsALoader(t *testing.T) {
+	err := Write(io.Discard, Image{Name: "x", Files: []File{{"/bin/sh", "/sh"}}})
+	if err == nil || !strings.Contains(err.Error(), "CGO_ENABLED=0") {
 		t.Errorf("got %v", err)
 	}
 }
