@@ -24,7 +24,7 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	}
 	began := time.Now()
 	e, err := r.spool.Begin(job.Key, began)
-	if errors.Is(err, spool.ErrNotFound) || err == nil && e.Held != "" {
+	if errors.Is(err, spool.ErrNotFound) || errors.Is(err, spool.ErrHeld) {
 		return nil // an admin was faster
 	}
 	if err != nil {
