@@ -1,0 +1,135 @@
+package local
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/condition"
+	"github.com/postrider/postrider/controllers/manifest"
+	"github.com/postrider/postrider/controllers/render"
+)
+
+// Plan is a MailRelay with all that the manifests say about it.
+type Plan struct {
+	// Relay is the MailRelay as it runs here: one process.
+	Relay *v1alpha1.MailRelay
+	// Domains name the relay, whether or not it takes them.
+	Domains []v1alpha1.SendingDomain
+	// Policies are those of the relay's namespace.
+	Policies []v1alpha1.RateLimitPolicy
+	// Material is what the Secrets hold, as files of the configuration.
+	Material map[string][]byte
+	// Secrets are those that are missing or malformed; Certificates those of the listeners.
+	Secrets      []condition.Secret
+	Certificates []condition.Certificate
+
+	// servers are whom the relay, and we, ask about DNS.
+	servers []string
+}
+
+// Plans sorts what the manifests declare by relay. The error says why the relays cannot run side by side on one
+// address, all of it at once.
+func Plans(set *manifest.Set, bind, resolver string) ([]*Plan, error) {
+	var plans []*Plan
+	var failed []error
+	listeners, names := map[string]string{}, map[string]string{}
+	for i := range set.Relays {
+		r := set.Relays[i].DeepCopy()
+		if other, taken := names[r.Name]; taken {
+			failed = append(failed, fmt.Errorf("MailRelay %s/%s: there is one of that name in namespace %s already, and both would use the same directory: rename one", r.Namespace, r.Name, other))
+		}
+		names[r.Name] = r.Namespace
+		for _, l := range r.Spec.Listeners {
+			address := Address(bind, l)
+			if other, taken := listeners[address]; taken {
+				failed = append(failed, fmt.Errorf("MailRelay %s/%s: listener %s would listen on %s, which %s has: give one of them another port", r.Namespace, r.Name, l.Name, address, other))
+			}
+			listeners[address] = fmt.Sprintf("listener %s of %s", l.Name, r.Name)
+		}
+		plans = append(plans, newPlan(set, r, resolver))
+	}
+	if len(plans) == 0 {
+		failed = append(failed, errors.New("there is no MailRelay in the manifests"))
+	}
+	return plans, errors.Join(failed...)
+}
+
+// Address is where a listener listens here: its container port.
+func Address(bind string, l v1alpha1.Listener) string {
+	return net.JoinHostPort(bind, strconv.Itoa(int(render.ContainerPort(l.Port))))
+}
+
+func newPlan(set *manifest.Set, r *v1alpha1.MailRelay, resolver string) *Plan {
+	r.Spec.Replicas = 1
+	if resolver != "" {
+		r.Spec.DNS.Resolvers = []v1alpha1.Resolver{v1alpha1.Resolver(resolver)}
+	}
+	p := &Plan{Relay: r, Material: map[string][]byte{}}
+	for _, server := range r.Spec.DNS.Resolvers {
+		p.servers = append(p.servers, string(server))
+	}
+	for _, d := range set.Domains {
+		if d.Namespace == r.Namespace && string(d.Spec.RelayRef.Name) == r.Name {
+			p.Domains = append(p.Domains, d)
+		}
+	}
+	for _, policy := range set.Policies {
+		if policy.Namespace == r.Namespace {
+			p.Policies = append(p.Policies, policy)
+		}
+	}
+	for _, need := range render.Needs(r) {
+		p.fill(need, set.Secrets)
+	}
+	return p
+}
+
+// fill takes a Secret that the relay refers to.
+func (p *Plan) fill(need render.Need, secrets []corev1.Secret) {
+	for _, s := range secrets {
+		if s.Namespace != p.Relay.Namespace || s.Name != need.Secret {
+			continue
+		}
+		files, err := need.Files(s.Data)
+		if err != nil {
+			p.Secrets = append(p.Secrets, condition.Secret{Use: use(need.Kind), Problem: need.Field + ": " + err.Error() + "."})
+			return
+		}
+		for name, data := range files {
+			p.Material[name] = data
+		}
+		if need.Kind == render.KindTLS {
+			p.addCertificate(need.Secret, s.Data["tls.crt"])
+		}
+		return
+	}
+	problem := fmt.Sprintf("%s: there is no Secret %s in the manifests. Add it to one of the files.", need.Field, need.Secret)
+	p.Secrets = append(p.Secrets, condition.Secret{Use: use(need.Kind), Problem: problem, Missing: true})
+}
+
+func use(kind render.Kind) condition.Use {
+	switch kind {
+	case render.KindTLS:
+		return condition.UseTLS
+	case render.KindUsers:
+		return condition.UseUsers
+	default:
+		return condition.UseUpstream
+	}
+}
+
+// addCertificate notes when a listener's certificate ends. render has found it sound.
+func (p *Plan) addCertificate(secret string, chain []byte) {
+	if block, _ := pem.Decode(chain); block != nil {
+		if leaf, err := x509.ParseCertificate(block.Bytes); err == nil {
+			p.Certificates = append(p.Certificates, condition.Certificate{Secret: secret, Expires: leaf.NotAfter})
+		}
+	}
+}
