@@ -25,6 +25,8 @@ type candidate struct {
 	preference uint16
 	found      []netip.Addr
 	err        error
+	// unusable is that of a smartHost.
+	unusable error
 }
 
 // planMX follows RFC 5321 §5.1.
@@ -88,8 +90,8 @@ func (r *Router) withoutSelf(candidates []candidate) []candidate {
 func (r *Router) planSmartHosts(ctx context.Context, route *route) (Plan, error) {
 	plan := Plan{Route: route.name, Site: smartSite(route.smartHosts)}
 	var candidates []candidate
-	for _, hop := range route.smartHosts {
-		candidates = append(candidates, candidate{hop: hop})
+	for _, host := range route.smartHosts {
+		candidates = append(candidates, candidate{hop: host.Hop, unusable: host.unusable})
 	}
 	var err error
 	plan.Hops, err = r.hops(r.resolve(ctx, candidates), func(netip.Addr) bool { return true })
@@ -103,6 +105,9 @@ func (r *Router) resolve(ctx context.Context, candidates []candidate) []candidat
 	var wait sync.WaitGroup
 	for i := range candidates {
 		c := &candidates[i]
+		if c.unusable != nil {
+			continue
+		}
 		if addr, err := netip.ParseAddr(c.hop.Host); err == nil {
 			c.found = []netip.Addr{addr}
 			continue
@@ -157,6 +162,8 @@ func (r *Router) usable(found []netip.Addr, allowed func(netip.Addr) bool) []net
 // trouble says why a host has no address to dial.
 func trouble(c candidate, allowed func(netip.Addr) bool) reply.Reply {
 	switch {
+	case c.unusable != nil:
+		return failed(451, "4.3.5", "smart host %s cannot be used: %v", c.hop.Host, c.unusable)
 	case dns.NotFound(c.err):
 		return failed(451, "4.4.4", "%s: the host has no address", c.hop.Host)
 	case c.err != nil:

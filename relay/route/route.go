@@ -61,10 +61,19 @@ type route struct {
 	senders    map[string]bool
 	port       int            // of MX hosts
 	allow      []netip.Prefix // private ranges that an MX may point to
-	smartHosts []Hop          // without addresses; nil for a route by MX
+	smartHosts []smartHost    // nil for a route by MX
 }
 
-// New reads the credentials and CA bundles that the configuration names, and fails if one cannot be used.
+// smartHost is a hop whose addresses are not known yet.
+type smartHost struct {
+	Hop
+	// unusable says why it cannot be used as it must be: its credentials or CA cannot be read. Mail waits for it, and
+	// that of other routes flows.
+	unusable error
+}
+
+// New reads the credentials and CA bundles that the configuration names. A smart host whose files cannot be used is
+// not tried; Plan says so when no other is left.
 func New(c *config.Config, r dns.Resolver) (*Router, error) {
 	router := &Router{dns: r, relayed: make(map[string]bool), shuffle: rand.Shuffle}
 	router.self = newSelf(c.Relay)
@@ -108,10 +117,7 @@ func compile(c *config.Config, configured config.Route) (route, error) {
 	}
 	for _, host := range configured.SmartHosts {
 		hop, err := readSmartHost(c, host)
-		if err != nil {
-			return r, fmt.Errorf("smart host %s: %w", host.Host, err)
-		}
-		r.smartHosts = append(r.smartHosts, hop)
+		r.smartHosts = append(r.smartHosts, smartHost{hop, err})
 	}
 	return r, nil
 }

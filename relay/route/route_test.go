@@ -221,25 +221,47 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestConfigurationsThatCannotBeUsed(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "empty"), []byte("\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	for want, route := range map[string]config.Route{
 		"exactly one of mx and smartHosts": {},
-		"no such file":                     {SmartHosts: []config.SmartHost{{Host: "h", UsernameFile: "none"}}},
-		"empty is empty":                   {SmartHosts: []config.SmartHost{{Host: "h", PasswordFile: "empty"}}},
-		"holds no certificate":             {SmartHosts: []config.SmartHost{{Host: "h", CAFile: "empty"}}},
 		"mx.allowCIDRs":                    {MX: &config.MX{AllowCIDRs: []string{"10.0.0.0"}}},
 	} {
 		route.Name = "bad"
-		_, err := New(&config.Config{Dir: dir, Relay: config.Relay{Routes: []config.Route{route}}}, testZone)
+		_, err := New(&config.Config{Relay: config.Relay{Routes: []config.Route{route}}}, testZone)
 		if err == nil || !strings.Contains(err.Error(), "route bad: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
 	if _, err := New(&config.Config{Relay: config.Relay{Egress: config.Egress{Addresses: []string{"x"}}}}, testZone); err == nil {
 		t.Error("an egress address that is none was taken")
+	}
+}
+
+func TestSmartHostsWithoutTheirFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "empty"), []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := config.SmartHost{Host: "192.0.2.1", Port: 25}
+	for want, host := range map[string]config.SmartHost{
+		"no such file":         {Host: "192.0.2.2", UsernameFile: "none"},
+		"empty is empty":       {Host: "192.0.2.2", PasswordFile: "empty"},
+		"holds no certificate": {Host: "192.0.2.2", CAFile: "empty"},
+	} {
+		plan := func(hosts ...config.SmartHost) (Plan, error) {
+			routes := []config.Route{{Name: "up", SmartHosts: hosts}}
+			r, err := New(&config.Config{Dir: dir, Relay: config.Relay{Routes: routes}}, testZone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Plan(t.Context(), &envelope.Envelope{Domain: "example.com"})
+		}
+		var refused reply.Reply
+		if _, err := plan(host); !errors.As(err, &refused) || refused.Code != 451 || !strings.Contains(refused.Text, want) {
+			t.Errorf("%v, want 451 with %q", err, want)
+		}
+		if p, err := plan(host, good); err != nil || len(p.Hops) != 1 || p.Hops[0].Host != "192.0.2.1" {
+			t.Errorf("with another host: %+v, %v", p, err)
+		}
 	}
 }
 

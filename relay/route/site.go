@@ -45,7 +45,7 @@ func mxSite(domain string, records []dns.MX) string {
 	return siteName(hosts)
 }
 
-func smartSite(hops []Hop) string {
+func smartSite(hops []smartHost) string {
 	var hosts []string
 	for _, hop := range hops {
 		hosts = append(hosts, net.JoinHostPort(hop.Host, strconv.Itoa(hop.Port)))
