@@ -115,7 +115,7 @@ func putUnsynced(b *testing.B, s *Store, text []byte) envelope.Key {
 	id := s.ids.next(s.now())
 	t := s.begin()
 	defer t.close()
-	t.set(chunkKey(id, 0), seal(id, 0, text))
+	t.chunk(id, 0, text, nil)
 	created, err := t.create(id, meta{size: int64(len(text)), chunks: 1}, []envelope.Envelope{to("u@one.test")})
 	if err == nil {
 		err = t.commit(pebble.NoSync)

@@ -48,9 +48,10 @@ func readMeta(r pebble.Reader, id envelope.ID) (meta, error) {
 
 // readChunk returns a chunk's octets, verified.
 func readChunk(r pebble.Reader, id envelope.ID, n uint32) ([]byte, error) {
-	value, err := get(r, chunkKey(id, n))
+	key := chunkKey(id, n)
+	value, err := get(r, key)
 	if err == nil {
-		value, err = unseal(id, n, value)
+		value, err = unseal(key, value)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("chunk %d of message %s: %w", n, id, err)

@@ -66,6 +66,8 @@ type Store struct {
 	locks  stripes
 	books  books
 	front  front
+	// buffers of Writers that ended, as *[]byte.
+	buffers sync.Pool
 
 	// open is held for reading by every operation, for writing by Close.
 	open   sync.RWMutex
@@ -160,6 +162,8 @@ func (o Options) withDefaults() Options {
 // memtables is how many may wait to be flushed before writes stop.
 const memtables = 4
 
+// pebbleOptions leaves pebble's value separation off. It would halve what a backlog writes (measured: 569 MB to 271 MB
+// for 60,000 messages of 4 KiB), but in v2.1.7 a full disk during a flush is then a nil pointer, and the process's end.
 func pebbleOptions(o Options, l *logger) *pebble.Options {
 	p := &pebble.Options{
 		FS:     disk{o.FS, l, o.pause},

@@ -112,7 +112,7 @@ func (t *tx) draft(d Draft) ([]envelope.Envelope, error) {
 	chunks := uint32(0)
 	for rest := d.Content; len(rest) > 0; chunks++ {
 		n := min(len(rest), chunkSize)
-		t.set(chunkKey(id, chunks), seal(id, chunks, rest[:n]))
+		t.chunk(id, chunks, rest[:n], nil)
 		rest = rest[n:]
 	}
 	return t.create(id, meta{size: int64(len(d.Content)), chunks: chunks}, d.Entries)

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 	"strings"
 
@@ -33,7 +32,20 @@ type Writer struct {
 var errDone = errors.New("spool: the message was committed or aborted already")
 
 // Create begins a message and gives it its id. Commit or Abort must follow.
-func (s *Store) Create() *Writer { return &Writer{s: s, id: s.ids.next(s.now())} }
+func (s *Store) Create() *Writer {
+	w := &Writer{s: s, id: s.ids.next(s.now())}
+	if b, ok := s.buffers.Get().(*[]byte); ok {
+		w.buf = (*b)[:0]
+	}
+	return w
+}
+
+// release ends the Writer's use.
+func (w *Writer) release() {
+	w.done = true
+	w.s.buffers.Put(&w.buf)
+	w.buf = nil
+}
 
 // ID is the message's spool id.
 func (w *Writer) ID() envelope.ID { return w.id }
@@ -73,7 +85,7 @@ func (w *Writer) flush() error {
 		w.chunks = 1
 		t.set(streamKey(w.id), nil)
 	}
-	t.set(chunkKey(w.id, w.chunks), seal(w.id, w.chunks, w.buf))
+	t.chunk(w.id, w.chunks, nil, w.buf)
 	w.chunks++
 	w.buf = w.buf[:0]
 	return t.commit(pebble.NoSync)
@@ -90,7 +102,7 @@ func (w *Writer) Commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 	if err != nil {
 		return nil, fmt.Errorf("spool: commit message %s: %w", w.id, err)
 	}
-	w.done = true
+	w.release()
 	return created, nil
 }
 
@@ -108,7 +120,7 @@ func (w *Writer) commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 	t := w.s.begin()
 	defer t.close()
 	m := meta{size: int64(len(prefix)) + w.body, chunks: max(w.chunks, 1)}
-	t.set(chunkKey(w.id, 0), seal(w.id, 0, prefix, w.buf))
+	t.chunk(w.id, 0, prefix, w.buf)
 	if w.chunks > 0 {
 		t.delete(streamKey(w.id))
 	}
@@ -124,7 +136,7 @@ func (w *Writer) Abort() {
 	if w.done {
 		return
 	}
-	w.done = true
+	w.release()
 	if w.chunks == 0 || w.s.enter() != nil {
 		return
 	}
@@ -221,27 +233,4 @@ func (s *Store) countChunks(id envelope.ID) (uint32, error) {
 		chunks = binary.BigEndian.Uint32(it.Key()[len(it.Key())-4:]) + 1
 	}
 	return chunks, it.Close()
-}
-
-const sumSize = 4
-
-// seal is the value of a chunk: its octets and the checksum of its name and octets (CRC-32C).
-func seal(id envelope.ID, n uint32, parts ...[]byte) []byte {
-	b := slices.Concat(parts...)
-	return binary.BigEndian.AppendUint32(b, checksum(id, n, b))
-}
-
-// unseal verifies a chunk and returns its octets.
-func unseal(id envelope.ID, n uint32, b []byte) ([]byte, error) {
-	end := len(b) - sumSize
-	if end < 0 || binary.BigEndian.Uint32(b[end:]) != checksum(id, n, b[:end]) {
-		return nil, ErrDamaged
-	}
-	return b[:end], nil
-}
-
-func checksum(id envelope.ID, n uint32, b []byte) uint32 {
-	table := crc32.MakeTable(crc32.Castagnoli)
-	sum := crc32.Update(0, table, chunkKey(id, n))
-	return crc32.Update(sum, table, b)
 }
