@@ -11,10 +11,15 @@ import (
 	"github.com/postrider/postrider/relay/dns"
 )
 
-// evaluate asks what SPF says to mail of the domain from an address (RFC 7208 §4).
+// evaluate asks what SPF says to mail of the domain from an address.
 func evaluate(ctx context.Context, r dns.Resolver, a netip.Addr, s subject) dnscheck.Evaluation {
-	result, err := spf.CheckHostWithSender(net.IP(a.AsSlice()), s.hostname, "postmaster@"+s.domain,
-		spf.WithContext(ctx), spf.WithResolver(spfResolver{r}))
+	return EvaluateSPF(ctx, r, a, s.hostname, "postmaster@"+s.domain)
+}
+
+// EvaluateSPF asks what SPF says to mail from an address, as a receiver would (RFC 7208 §4). Without a sender, the
+// HELO name counts.
+func EvaluateSPF(ctx context.Context, r dns.Resolver, a netip.Addr, helo, sender string) dnscheck.Evaluation {
+	result, err := spf.CheckHostWithSender(net.IP(a.AsSlice()), helo, sender, spf.WithContext(ctx), spf.WithResolver(spfResolver{r}))
 	e := dnscheck.Evaluation{Address: a, Result: string(result)}
 	if err != nil {
 		e.Reason = err.Error()
