@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/postrider/postrider/relay/envelope"
 )
 
@@ -101,7 +99,7 @@ func BenchmarkDueBehindTombstones(b *testing.B) {
 		tx.delete(dueKey(i, k))
 	}
 	tx.set(dueKey(200_000, envelope.Key{ID: "I", Domain: "one.test"}), nil)
-	if err := tx.commit(pebble.Sync); err != nil {
+	if err := tx.commit(synced); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
@@ -118,7 +116,7 @@ func putUnsynced(b *testing.B, s *Store, text []byte) envelope.Key {
 	t.chunk(id, 0, text, nil)
 	created, err := t.create(id, meta{size: int64(len(text)), chunks: 1}, []envelope.Envelope{to("u@one.test")})
 	if err == nil {
-		err = t.commit(pebble.NoSync)
+		err = t.commit(later)
 	}
 	if err != nil {
 		b.Fatal(err)

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/postrider/postrider/relay/envelope"
 )
 
@@ -27,10 +25,10 @@ func (s *Store) Get(k envelope.Key) (envelope.Envelope, error) {
 }
 
 // Begin records that an attempt begins now: it is counted, and the entry is due again only after
-// envelope.AttemptLease. The record is written but not synced: after a crash of the machine the attempt may be
-// forgotten, after one of the process it is not. ErrHeld when an admin holds the entry.
+// envelope.AttemptLease. The record is on its way to the disk when Begin returns, and Begin does not wait for it: only
+// a crash of the machine within the next milliseconds forgets the attempt. ErrHeld when an admin holds the entry.
 func (s *Store) Begin(k envelope.Key, now time.Time) (envelope.Envelope, error) {
-	return s.alter(k, func(e *envelope.Envelope) error {
+	return s.alter(k, soon, func(e *envelope.Envelope) error {
 		if e.Held != "" {
 			return fmt.Errorf("entry %s of %s: %w", k.ID, k.Domain, ErrHeld)
 		}
@@ -42,11 +40,11 @@ func (s *Store) Begin(k envelope.Key, now time.Time) (envelope.Envelope, error) 
 }
 
 // Postpone moves entries that are due to a later time each, as to says; one that has gone meanwhile is passed over.
-// Like Begin it does not sync.
+// It does not sync: what a crash forgets is due again earlier.
 func (s *Store) Postpone(keys []envelope.Key, to func() time.Time) error {
 	for _, k := range keys {
 		due := to()
-		_, err := s.alter(k, func(e *envelope.Envelope) error {
+		_, err := s.alter(k, later, func(e *envelope.Envelope) error {
 			for i := range e.Recipients {
 				if e.Recipients[i].Due.Before(due) {
 					e.Recipients[i].Due = due
@@ -61,8 +59,8 @@ func (s *Store) Postpone(keys []envelope.Key, to func() time.Time) error {
 	return nil
 }
 
-// alter changes an entry without ending any of its recipients, and without a sync.
-func (s *Store) alter(k envelope.Key, f func(*envelope.Envelope) error) (envelope.Envelope, error) {
+// alter changes an entry without ending any of its recipients.
+func (s *Store) alter(k envelope.Key, d durability, f func(*envelope.Envelope) error) (envelope.Envelope, error) {
 	if err := s.enter(); err != nil {
 		return envelope.Envelope{}, err
 	}
@@ -79,14 +77,14 @@ func (s *Store) alter(k envelope.Key, f func(*envelope.Envelope) error) (envelop
 	t := s.begin()
 	defer t.close()
 	t.replace(&before, &after)
-	return after, t.commit(pebble.NoSync)
+	return after, t.commit(d)
 }
 
 // Change lets f change an entry and stores the result, synced, in one batch: recipients that f brought to a final
 // state are counted in the ledger and leave the record; with the last one the entry goes, with the last entry the
 // message. Drafts that f returns are stored in the same batch, under ids of their own. When f fails nothing is stored.
 //
-// after is the entry as it is now, with no recipients when it is gone. f may be called only once, under the
+// after is the entry as it is now, with no recipients when it is gone. f is called at most once, under the
 // message's lock; it must not call the store.
 func (s *Store) Change(k envelope.Key, f func(e *envelope.Envelope) ([]Draft, error)) (after envelope.Envelope, created []envelope.Envelope, err error) {
 	if err := s.enter(); err != nil {
@@ -115,7 +113,7 @@ func (s *Store) Change(k envelope.Key, f func(e *envelope.Envelope) ([]Draft, er
 		}
 		created = append(created, entries...)
 	}
-	if err := t.commit(pebble.Sync); err != nil {
+	if err := t.commit(synced); err != nil {
 		return envelope.Envelope{}, nil, err
 	}
 	return after, created, nil

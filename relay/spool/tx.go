@@ -19,11 +19,30 @@ type tx struct {
 	// due is the earliest time that the batch adds to the due index, if any.
 	due   int64
 	added bool
+	// pending says that the batch belongs to a sync that nobody waits for.
+	pending bool
 }
 
 func (s *Store) begin() *tx { return &tx{s: s, batch: s.db.NewBatch()} }
 
-func (t *tx) close() { _ = t.batch.Close() }
+// close frees the batch, unless the store still waits for its sync.
+func (t *tx) close() {
+	if !t.pending {
+		_ = t.batch.Close()
+	}
+}
+
+// durability is when a batch is on stable storage.
+type durability int
+
+const (
+	// synced: when commit returns.
+	synced durability = iota
+	// soon: it is on its way there when commit returns; a crash of the process alone hardly undoes it.
+	soon
+	// later: with whatever is synced next. Until then it may be in the memory of the process.
+	later
+)
 
 // change replaces an entry and, when it was the message's last, drops the message.
 func (t *tx) change(before, after *envelope.Envelope) error {
@@ -119,7 +138,7 @@ func (t *tx) draft(d Draft) ([]envelope.Envelope, error) {
 }
 
 // commit stores the batch and, once that is certain, changes the books.
-func (t *tx) commit(w *pebble.WriteOptions) error {
+func (t *tx) commit(d durability) error {
 	for _, c := range t.ledger.stored() {
 		if *c.n != 0 {
 			t.merge(counterKey(c.name), binary.BigEndian.AppendUint64(nil, uint64(*c.n)))
@@ -128,7 +147,7 @@ func (t *tx) commit(w *pebble.WriteOptions) error {
 	if t.added {
 		defer t.s.front.arrive(t.due)()
 	}
-	if err := t.apply(w); err != nil {
+	if err := t.apply(d); err != nil {
 		return err
 	}
 	t.s.books.post(t.ledger, t.moves)
@@ -137,17 +156,29 @@ func (t *tx) commit(w *pebble.WriteOptions) error {
 
 // apply commits the batch. An error of the disk does not come back from pebble, which calls Fatalf; should that
 // return, nothing is acknowledged any more.
-func (t *tx) apply(w *pebble.WriteOptions) error {
+func (t *tx) apply(d durability) error {
 	if t.s.logger.failed.Load() {
 		return ErrFailed
 	}
-	if err := t.batch.Commit(w); err != nil {
+	if err := t.write(d); err != nil {
 		return fmt.Errorf("write to the spool: %w", err)
 	}
 	if t.s.logger.failed.Load() {
 		return ErrFailed
 	}
 	return nil
+}
+
+func (t *tx) write(d durability) error {
+	switch d {
+	case soon:
+		t.pending = true
+		return t.s.db.ApplyNoSyncWait(t.batch, pebble.Sync)
+	case later:
+		return t.batch.Commit(pebble.NoSync)
+	default:
+		return t.batch.Commit(pebble.Sync)
+	}
 }
 
 // A batch refuses keys only after it was committed.

@@ -88,7 +88,7 @@ func (w *Writer) flush() error {
 	t.chunk(w.id, w.chunks, nil, w.buf)
 	w.chunks++
 	w.buf = w.buf[:0]
-	return t.commit(pebble.NoSync)
+	return t.commit(later)
 }
 
 // Commit stores the message, prefix first, and its entries, one per domain. They come back with their ID and Size;
@@ -128,7 +128,7 @@ func (w *Writer) commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 	if err != nil {
 		return nil, err
 	}
-	return created, t.commit(pebble.Sync)
+	return created, t.commit(synced)
 }
 
 // Abort drops the message. After Commit it does nothing, so that it may be deferred.
@@ -202,7 +202,7 @@ func (s *Store) drop(id envelope.ID, chunks uint32) error {
 	defer t.close()
 	t.discard(id, meta{chunks: chunks})
 	t.delete(streamKey(id))
-	return t.commit(pebble.NoSync)
+	return t.commit(later)
 }
 
 // sweep drops the messages whose chunks were being written when the process ended.

@@ -1,0 +1,192 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+func TestHeldEntriesAreNotDue(t *testing.T) {
+	s := fresh(t)
+	keys := put(t, s, to("a@one.test", "b@one.test"))
+	must(t, hold(s, keys[0], "looks odd"))
+	if items := due(t, s, epoch.AddDate(1, 0, 0), 10); len(items) != 0 {
+		t.Errorf("due: %v", items)
+	}
+	if _, err := s.Begin(keys[0], epoch); !errors.Is(err, ErrHeld) {
+		t.Errorf("begun: %v", err)
+	}
+	if c := s.Totals(); c != (Counts{Queued: 2, Held: 2}) {
+		t.Errorf("%+v", c)
+	}
+	must(t, hold(s, keys[0], ""))
+	if items := due(t, s, epoch, 10); len(items) != 1 || items[0].Key != keys[0] || items[0].SenderDomain != "sender.test" {
+		t.Errorf("due: %v", items)
+	}
+	if c := s.Totals(); c != (Counts{Queued: 2}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestBeginCountsAndMoves(t *testing.T) {
+	s := fresh(t)
+	keys := put(t, s, to("a@one.test", "b@one.test"))
+	e, err := s.Begin(keys[0], epoch)
+	must(t, err)
+	if e.Recipients[0].Attempts != 1 || e.Recipients[1].Attempts != 1 {
+		t.Errorf("%+v", e.Recipients)
+	}
+	if items := due(t, s, epoch.Add(envelope.AttemptLease-1), 10); len(items) != 0 {
+		t.Errorf("due during the lease: %v", items)
+	}
+	if items := due(t, s, epoch.Add(envelope.AttemptLease), 10); len(items) != 1 {
+		t.Errorf("due after the lease: %v", items)
+	}
+	if c := s.Totals(); c != (Counts{Queued: 2, Deferred: 2}) {
+		t.Errorf("%+v", c)
+	}
+	if _, err := s.Begin(envelope.Key{ID: "GONE", Domain: "one.test"}, epoch); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an unknown one: %v", err)
+	}
+}
+
+// An attempt that is forgotten when the process dies lets a crash loop hammer a receiver: the record must leave the
+// process without another write that takes it along.
+func TestBeginReachesTheDiskByItself(t *testing.T) {
+	mem := newCrashable()
+	synced := make(chan struct{}, 1000)
+	s := open(t, small(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSyncData && strings.HasSuffix(op.Path, ".log") {
+			synced <- struct{}{}
+		}
+		return nil
+	}))))
+	defer s.Close()
+	key := put(t, s, to("a@one.test"))[0]
+	for len(synced) > 0 {
+		<-synced
+	}
+	_, err := s.Begin(key, epoch)
+	must(t, err)
+	select {
+	case <-synced:
+	case <-time.After(5 * time.Second):
+		t.Fatal("not written")
+	}
+	survivor := open(t, small(mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: newRand()})))
+	defer survivor.Close()
+	e, err := survivor.Get(key)
+	must(t, err)
+	if e.Recipients[0].Attempts != 1 {
+		t.Errorf("%+v", e.Recipients)
+	}
+}
+
+func TestPostponeOnlyMovesLater(t *testing.T) {
+	s := fresh(t)
+	e := to("a@one.test", "b@one.test")
+	e.Recipients[1].Due = epoch.Add(time.Hour)
+	keys := append(put(t, s, e), envelope.Key{ID: "GONE", Domain: "one.test"})
+	must(t, s.Postpone(keys, func() time.Time { return epoch.Add(time.Minute) }))
+	got, err := s.Get(keys[0])
+	must(t, err)
+	if !got.Recipients[0].Due.Equal(epoch.Add(time.Minute)) || !got.Recipients[1].Due.Equal(epoch.Add(time.Hour)) {
+		t.Errorf("%+v", got.Recipients)
+	}
+	if items := due(t, s, epoch.Add(time.Hour), 10); len(items) != 1 || !items[0].Due.Equal(epoch.Add(time.Minute)) {
+		t.Errorf("due: %v", items)
+	}
+}
+
+func due(t *testing.T, s *Store, until time.Time, limit int) []Item {
+	t.Helper()
+	items, _, err := s.Due(Cursor{}, until, limit)
+	must(t, err)
+	return items
+}
+
+func TestDuePages(t *testing.T) {
+	s := fresh(t)
+	for i := range 25 {
+		e := to(fmt.Sprintf("u@d%d.test", i))
+		e.Recipients[0].Due = epoch.Add(time.Duration(24-i) * time.Second)
+		put(t, s, e)
+	}
+	var seen []Item
+	for c := (Cursor{}); ; {
+		items, next, err := s.Due(c, epoch.Add(19*time.Second), 7)
+		must(t, err)
+		if seen = append(seen, items...); len(items) == 0 {
+			break
+		}
+		c = next
+	}
+	if len(seen) != 20 || !slices.IsSortedFunc(seen, func(a, b Item) int { return a.Due.Compare(b.Due) }) {
+		t.Errorf("%d: %v", len(seen), seen)
+	}
+	if items := due(t, s, epoch, 0); len(items) != 0 {
+		t.Errorf("a limit of nothing gave %v", items)
+	}
+	if items := due(t, s, epoch, 10); len(items) != 1 {
+		t.Errorf("then: %v", items)
+	}
+}
+
+func TestDueFindsWhatComesBeforeTheFront(t *testing.T) {
+	s := fresh(t)
+	late := to("a@one.test")
+	late.Recipients[0].Due = epoch.Add(time.Hour)
+	put(t, s, late)
+	for range 3 {
+		due(t, s, epoch.Add(2*time.Hour), 10) // moves the front
+	}
+	for i, at := range []time.Time{epoch.Add(time.Minute), epoch, {}, time.Unix(-5, 0)} {
+		e := to(fmt.Sprintf("b%d@two.test", i))
+		e.Recipients[0].Due = at
+		key := put(t, s, e)[0]
+		if items := due(t, s, epoch.Add(time.Hour), 10); len(items) != 2 || items[0].Key != key {
+			t.Errorf("due at %v: %v", at, items)
+		}
+		must(t, end(s, key, map[string]envelope.Disposition{e.Recipients[0].Address: envelope.Removed}))
+	}
+}
+
+// A search must not move the front past a batch that is on its way when the search reads.
+func TestFrontWaitsForWhatIsComing(t *testing.T) {
+	var f front
+	done := f.arrive(10)
+	first, watched := f.search()
+	if first != 0 || !watched {
+		t.Fatal(first, watched)
+	}
+	if _, again := f.search(); again {
+		t.Error("two searches are watched")
+	}
+	f.arrive(20)() // came and was stored while the search ran
+	f.searched(100)
+	if first, _ := f.search(); first != 10 {
+		t.Errorf("the front moved to %d over a batch at 10", first)
+	}
+	done()
+	f.searched(100) // begun before done
+	if first, _ := f.search(); first != 10 {
+		t.Errorf("the front moved to %d", first)
+	}
+	f.searched(100)
+	if first, _ := f.search(); first != 100 {
+		t.Errorf("the front stays at %d", first)
+	}
+	f.arrive(50)()
+	f.searched(200)
+	if first, _ := f.search(); first != 50 {
+		t.Errorf("the front moved to %d over a batch at 50", first)
+	}
+}
