@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/api/v1alpha1"
-	"github.com/postrider/postrider/cmd/postrider/local"
+	"github.com/postrider/postrider/controllers/sendingdomain"
 	"github.com/postrider/postrider/relay/dns"
 )
 
@@ -173,18 +173,15 @@ func evaluateSPF(ctx context.Context, s streams, o output, q spfQuestion) error 
 	if q.resolver != "" {
 		servers = []string{q.resolver}
 	}
-	result, err := local.EvaluateSPF(ctx, dns.New(dns.Options{Servers: servers}), q.address, q.helo, q.from)
-	reason := ""
-	if err != nil {
-		reason = err.Error()
-	}
+	e := sendingdomain.EvaluateSPF(ctx, dns.New(dns.Options{Servers: servers}), q.address, q.helo, q.from)
+	var err error
 	if o.json() {
-		err = writeJSON(s.out, map[string]string{"result": string(result), "reason": reason})
+		err = writeJSON(s.out, map[string]string{"result": e.Result, "reason": e.Reason})
 	} else {
-		_, err = fmt.Fprintln(s.out, strings.TrimSpace(fmt.Sprintf("%s  %s", result, reason)))
+		_, err = fmt.Fprintln(s.out, strings.TrimSpace(e.Result+"  "+e.Reason))
 	}
-	if err == nil && result != "pass" {
-		err = fmt.Errorf("SPF does not pass: %s", result)
+	if err == nil && e.Result != "pass" {
+		err = fmt.Errorf("SPF does not pass: %s", e.Result)
 	}
 	return err
 }

@@ -10,7 +10,9 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postrider/postrider/cmd/postrider/local"
 	"github.com/postrider/postrider/controllers/manifest"
@@ -44,6 +46,7 @@ postrider queue ls --data DIR.`,
 			defer signal.Stop(reload)
 			o.Kinds, o.Source.Stdin, o.Version, o.Reload = kinds, s.in, version, reload
 			o.Log = slog.New(slog.NewJSONHandler(s.err, nil))
+			log.SetLogger(logr.FromSlogHandler(o.Log.Handler()))
 			o.Say = func(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
 			return local.Run(c.Context(), o)
 		},

@@ -53,8 +53,8 @@ type Options struct {
 type supervisor struct {
 	Options
 	group *errgroup.Group
-	// checks are the DNS look-ups that are due, and when.
-	checks checks
+	// again makes DNS be asked at once.
+	again chan struct{}
 
 	mu    sync.Mutex
 	state *State
@@ -78,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	s := &supervisor{Options: o, group: group, state: state, running: map[string]context.CancelFunc{}, checks: checks{}}
+	s := &supervisor{Options: o, group: group, state: state, running: map[string]context.CancelFunc{}, again: make(chan struct{}, 1)}
 	if err := s.apply(ctx); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (s *supervisor) configure() error {
 	for _, p := range s.plans {
 		dir := filepath.Join(s.DataDir, p.Relay.Name)
 		files, err := render.Render(render.Input{
-			Relay: p.Relay, Domains: p.domains(dir, now), Policies: p.Policies, Material: p.Material,
+			Relay: p.Relay, Domains: p.judge(dir, now), Policies: p.Policies, Material: p.Material,
 		})
 		if err != nil {
 			return err
@@ -258,7 +258,10 @@ func (s *supervisor) follow(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.Reload:
-			s.lookAgain()
+			select {
+			case s.again <- struct{}{}:
+			default: // it is under way
+			}
 		case <-ticker.C:
 			if s.stamp() == seen {
 				continue

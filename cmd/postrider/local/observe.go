@@ -140,7 +140,7 @@ func (s *State) observedPolicy(policy *v1alpha1.RateLimitPolicy, reports map[str
 	for relay := range concerned {
 		report, known := reports[relay]
 		asked = asked || known
-		if report == nil || !slices.Contains(report.Policies, render.PolicyName(p)) {
+		if report == nil || report.Generation < s.generation(relay) || !slices.Contains(report.Policies, render.PolicyName(p)) {
 			observed.Waiting = append(observed.Waiting, fmt.Sprintf("%s does not have it in force.", relay))
 		}
 	}
@@ -152,6 +152,16 @@ func (s *State) observedPolicy(policy *v1alpha1.RateLimitPolicy, reports map[str
 	p.Status.ObservedGeneration = p.Generation
 	p.Status.Conditions = observed.Conditions()
 	return p
+}
+
+// generation is that of a relay's newest configuration.
+func (s *State) generation(relay string) int64 {
+	for _, r := range s.Relays {
+		if r.Relay.Name == relay {
+			return r.Generation
+		}
+	}
+	return 0
 }
 
 // relayOf is the relay that a policy's target sends through.

@@ -9,11 +9,13 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/condition"
 	"github.com/postrider/postrider/controllers/manifest"
 	"github.com/postrider/postrider/controllers/render"
+	"github.com/postrider/postrider/controllers/sendingdomain"
 )
 
 // Plan is a MailRelay with all that the manifests say about it.
@@ -30,8 +32,8 @@ type Plan struct {
 	Secrets      []condition.Secret
 	Certificates []condition.Certificate
 
-	// servers are whom the relay, and we, ask about DNS.
-	servers []string
+	// facts are what is known about the domains besides what DNS says.
+	facts map[types.NamespacedName]sendingdomain.Facts
 }
 
 // Plans sorts what the manifests declare by relay. The error says why the relays cannot run side by side on one
@@ -72,9 +74,6 @@ func newPlan(set *manifest.Set, r *v1alpha1.MailRelay, resolver string) *Plan {
 		r.Spec.DNS.Resolvers = []v1alpha1.Resolver{v1alpha1.Resolver(resolver)}
 	}
 	p := &Plan{Relay: r, Material: map[string][]byte{}}
-	for _, server := range r.Spec.DNS.Resolvers {
-		p.servers = append(p.servers, string(server))
-	}
 	for _, d := range set.Domains {
 		if d.Namespace == r.Namespace && string(d.Spec.RelayRef.Name) == r.Name {
 			p.Domains = append(p.Domains, d)
