@@ -75,6 +75,14 @@ func (c *cluster) exec(argv []string) error {
 	if err := joinCgroup(os.Getpid()); err != nil {
 		return err
 	}
-	env := append(os.Environ(), "POSTRIDER_CLUSTER="+c.dir, "KUBECONFIG="+c.kubeconfig("admin"), "PATH="+c.bin+":"+os.Getenv("PATH"))
-	return syscall.Exec(nsenter, append([]string{"nsenter", "--net=" + c.netns(), "--"}, argv...), env)
+	for name, value := range map[string]string{
+		"POSTRIDER_CLUSTER": c.dir,
+		"KUBECONFIG":        c.kubeconfig("admin"),
+		"PATH":              c.bin + ":" + os.Getenv("PATH"),
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	return syscall.Exec(nsenter, append([]string{"nsenter", "--net=" + c.netns(), "--"}, argv...), os.Environ())
 }
