@@ -28,10 +28,8 @@ import (
 )
 
 const (
-	// pollEvery is how often a relay at rest is asked, plus up to pollJitter. Queue counts reach the status at
-	// this pace.
-	pollEvery  = 15 * time.Second
-	pollJitter = 2 * time.Second
+	// PollEvery is how often a relay at rest is asked.
+	PollEvery = 15 * time.Second
 	// hurry is the pace while a configuration is on its way, or a pod is being drained.
 	hurry = time.Second
 )
@@ -58,6 +56,9 @@ type Options struct {
 	Namespace string
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.
 	ClusterDomain string
+	// Poll is how often a relay at rest is asked, plus up to an eighth: PollEvery, but in tests. Queue counts reach
+	// the status at this pace.
+	Poll time.Duration
 }
 
 // Reconciler reconciles MailRelays.
@@ -137,7 +138,7 @@ func (p *pass) paused() bool {
 
 // again says when to look next: such looks wait behind real changes.
 func (p *pass) again() ctrl.Result {
-	after := pollEvery + rand.N(pollJitter)
+	after := p.Poll + rand.N(p.Poll/8)
 	if p.underway() {
 		after = hurry
 	}

@@ -13,14 +13,14 @@ import (
 	"github.com/postrider/postrider/controllers/condition"
 )
 
-// report writes the status: at once when it means something else than before, at most every fifteen seconds
+// report writes the status: at once when it means something else than before, at most once in a poll
 // when only counts differ, and not at all when nothing does.
 func (p *pass) report(ctx context.Context, f facts) error {
 	before := p.relay.Status
 	after := p.status()
 	after.Conditions = p.conditions(f)
 	change := compare(before, after)
-	if change == changeNone || change == changeCounts && p.now.Sub(p.memory.reported) < pollEvery {
+	if change == changeNone || change == changeCounts && p.now.Sub(p.memory.reported) < p.Poll {
 		return nil
 	}
 	old := p.relay.DeepCopy()

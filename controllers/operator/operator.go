@@ -3,6 +3,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,8 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now tells the time; time.Now if nil.
 	Now func() time.Time
+	// Poll is how often relays at rest are asked; mailrelay.PollEvery if zero.
+	Poll time.Duration
 }
 
 // Scheme knows every kind that the operator reads or writes.
@@ -98,6 +101,7 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Identity: identity,
 		Prober:   probe.New(probe.Options{Credentials: identity.Credentials, Dial: o.Dial}),
 		Events:   events, Now: o.Now,
+		Poll:  cmp.Or(o.Poll, mailrelay.PollEvery),
 		Image: o.RelayImage, Namespace: o.Namespace, ClusterDomain: o.ClusterDomain,
 	})
 	domains := sendingdomain.New(sendingdomain.Options{

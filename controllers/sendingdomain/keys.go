@@ -101,7 +101,10 @@ func (p *pass) addSet(ctx context.Context) (sets []dkimkey.Set, damaged error, e
 	if _, ok := newest(sets, p.domain.Spec.DKIM.Algorithms); ok {
 		return sets, damaged, nil
 	}
-	name, err := dkimkey.NewName(p.now, sets)
+	// A selector that was ever shown may be published: it never gets another key, not even when its own is lost.
+	shown := p.domain.Status.DKIM
+	taken := append(slices.Clone(sets), dkimkey.Set{Name: dkimkey.SetOf(shown.ActiveSelector)}, dkimkey.Set{Name: dkimkey.SetOf(shown.PendingSelector)})
+	name, err := dkimkey.NewName(p.now, taken)
 	if err != nil {
 		return nil, nil, err
 	}

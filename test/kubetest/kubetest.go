@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -98,6 +99,32 @@ func moduleRoot() (string, error) {
 			return "", errors.New("no go.mod above the test's directory")
 		}
 	}
+}
+
+// Controllers runs controllers of a real kube-controller-manager until the test ends.
+func (s *Server) Controllers(t *testing.T, names ...string) {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaries, err := Binaries(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, s.env.KubeConfig, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(binaries, "kube-controller-manager"), "--kubeconfig="+file, "--leader-elect=false",
+		"--secure-port=0", "--controllers="+strings.Join(names, ","))
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("starting kube-controller-manager: %v; run make kube", err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
 }
 
 // Namespace makes a namespace for one test. It is not deleted: nothing in a bare API server would empty it.

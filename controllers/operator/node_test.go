@@ -1,0 +1,250 @@
+package operator_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postrider/postrider/controllers/render"
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/status"
+)
+
+const bumpAnnotation = "postrider.dev/config-bump"
+
+// node plays the kubelet and the relay processes in the pods; all else is real. A pod's volume holds what it was
+// when the pod started or when the annotation last changed: the node never looks by itself.
+type node struct {
+	t    *testing.T
+	mu   sync.Mutex
+	pods map[types.UID]*relayPod
+	next int
+	// queued are the queues of pods, by name.
+	queued map[string]int64
+	// silent pods don't answer, unready ones are not ready, stale ones keep the configuration they have.
+	silent, unready, stale map[string]bool
+}
+
+// relayPod is the process in one pod.
+type relayPod struct {
+	node    *node
+	name    string
+	ip      string
+	bump    string
+	address string
+	server  *http.Server
+
+	mu       sync.Mutex
+	material map[string][]byte
+}
+
+func startNode(t *testing.T) *node {
+	n := &node{
+		t: t, pods: map[types.UID]*relayPod{}, queued: map[string]int64{},
+		silent: map[string]bool{}, unready: map[string]bool{}, stale: map[string]bool{},
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			n.sync(ctx)
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+		for _, p := range n.pods {
+			_ = p.server.Close()
+		}
+	})
+	return n
+}
+
+// set changes what the node does.
+func (n *node) set(f func(n *node)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f(n)
+}
+
+// sync does what a kubelet does for every pod. What fails is tried again.
+func (n *node) sync(ctx context.Context) {
+	n.bindClaims(ctx)
+	var pods corev1.PodList
+	if server.Client.List(ctx, &pods) != nil {
+		return
+	}
+	present := map[types.UID]bool{}
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		present[p.UID] = true
+		switch {
+		case p.DeletionTimestamp != nil:
+			_ = server.Client.Delete(ctx, p, client.GracePeriodSeconds(0), client.Preconditions{UID: &p.UID})
+		case p.Spec.NodeName == "":
+			_ = server.Client.SubResource("binding").Create(ctx, p, &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "node"}})
+		default:
+			n.run(ctx, p)
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for uid, p := range n.pods {
+		if !present[uid] {
+			_ = p.server.Close()
+			delete(n.pods, uid)
+		}
+	}
+}
+
+func (n *node) bindClaims(ctx context.Context) {
+	var claims corev1.PersistentVolumeClaimList
+	if server.Client.List(ctx, &claims) != nil {
+		return
+	}
+	for i := range claims.Items {
+		c := &claims.Items[i]
+		if c.Status.Phase == corev1.ClaimBound {
+			continue
+		}
+		c.Spec.VolumeName = "volume-" + c.Name
+		if server.Client.Update(ctx, c) == nil {
+			c.Status.Phase, c.Status.Capacity = corev1.ClaimBound, c.Spec.Resources.Requests
+			_ = server.Client.Status().Update(ctx, c)
+		}
+	}
+}
+
+// run starts the relay in a pod, mounts its volume when the annotation has changed, and reports.
+func (n *node) run(ctx context.Context, p *corev1.Pod) {
+	n.mu.Lock()
+	pod, started := n.pods[p.UID]
+	ready, stale := !n.unready[p.Name], n.stale[p.Name]
+	n.mu.Unlock()
+	if !started {
+		n.start(ctx, p)
+		return
+	}
+	if bump := p.Annotations[bumpAnnotation]; bump != pod.bump && !stale {
+		pod.bump = bump
+		pod.mount(ctx, p.Namespace)
+	}
+	want := corev1.ConditionFalse
+	if ready {
+		want = corev1.ConditionTrue
+	}
+	if len(p.Status.Conditions) == 1 && p.Status.Conditions[0].Status == want && p.Status.PodIP == pod.ip {
+		return
+	}
+	p.Status = corev1.PodStatus{
+		Phase: corev1.PodRunning, PodIP: pod.ip, PodIPs: []corev1.PodIP{{IP: pod.ip}},
+		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: want}},
+	}
+	_ = server.Client.Status().Update(ctx, p)
+}
+
+func (n *node) start(ctx context.Context, p *corev1.Pod) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		n.t.Error(err)
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.next++
+	pod := &relayPod{
+		node: n, name: p.Name, bump: p.Annotations[bumpAnnotation],
+		ip: fmt.Sprintf("10.99.%d.%d", n.next/250, n.next%250+1), address: listener.Addr().String(),
+	}
+	pod.mount(ctx, p.Namespace)
+	pod.server = &http.Server{
+		Handler:   http.HandlerFunc(pod.answer),
+		TLSConfig: &tls.Config{GetConfigForClient: pod.tls, MinVersion: tls.VersionTLS12},
+		ErrorLog:  log.New(io.Discard, "", 0),
+	}
+	n.pods[p.UID] = pod
+	go func() { _ = pod.server.ServeTLS(listener, "", "") }()
+}
+
+// mount reads the Secret of which the pod's volume is made.
+func (p *relayPod) mount(ctx context.Context, namespace string) {
+	relay := p.name[:len(p.name)-2]
+	var s corev1.Secret
+	if err := server.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: relay + "-material"}, &s); err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.material = s.Data
+}
+
+func (p *relayPod) mounted(name string) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.material[name]
+}
+
+func (p *relayPod) tls(*tls.ClientHelloInfo) (*tls.Config, error) {
+	certificate, err := tls.X509KeyPair(p.mounted("admin.crt"), p.mounted("admin.key"))
+	if err != nil {
+		return nil, err
+	}
+	clients := x509.NewCertPool()
+	clients.AppendCertsFromPEM(p.mounted("admin-clients.crt"))
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}, nil
+}
+
+func (p *relayPod) answer(w http.ResponseWriter, _ *http.Request) {
+	index, err := render.DecodeIndex(p.mounted(config.IndexFile))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	p.node.mu.Lock()
+	queued, silent := p.node.queued[p.name], p.node.silent[p.name]
+	p.node.mu.Unlock()
+	if silent {
+		http.Error(w, "silent", http.StatusServiceUnavailable)
+		return
+	}
+	s := status.Status{Pod: p.name, Version: "v1", Generation: index.Generation, Queue: status.Queue{Queued: queued}}
+	if queued > 0 {
+		s.Queue.Oldest = new(time.Now().Add(-time.Minute))
+	}
+	_ = json.NewEncoder(w).Encode(s)
+}
+
+// dial connects to the pod that has the address.
+func (n *node) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.pods {
+		if p.ip == host {
+			return (&net.Dialer{}).DialContext(ctx, network, p.address)
+		}
+	}
+	return nil, errors.New("no route to host")
+}
