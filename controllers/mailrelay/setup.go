@@ -25,20 +25,7 @@ const concurrent = 8
 
 // SetUp adds the controller to a manager, with everything that makes it look again: the relay's objects and
 // pods, the domains and policies that refer to it.
-//
-// +kubebuilder:rbac:groups=postrider.dev,resources=mailrelays,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=postrider.dev,resources=mailrelays/status,verbs=patch
-// +kubebuilder:rbac:groups=postrider.dev,resources=mailrelays/finalizers,verbs=update
-// +kubebuilder:rbac:groups=postrider.dev,resources=sendingdomains;ratelimitpolicies,verbs=get;list;watch
-// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch;delete
-// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;patch;delete
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// What it may do stands in config/rbac/role.yaml, and tests run it with just that.
 func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 	spec := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 	byLabel := handler.EnqueueRequestsFromMapFunc(relayByLabel)

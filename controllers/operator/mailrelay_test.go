@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -233,6 +235,19 @@ func TestDeletionLeavesOnlyMail(t *testing.T) {
 	if claims := f.claims(); !slices.Equal(claims, []string{"spool-outbound-1"}) {
 		t.Errorf("the claims %v are left", claims)
 	}
+
+	f.eventually("an event says which claim is kept", func() error {
+		var events eventsv1.EventList
+		if err := server.Client.List(context.Background(), &events, client.InNamespace(f.namespace)); err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.Reason == "ClaimsKept" && strings.Contains(e.Note, "spool-outbound-1.") {
+				return nil
+			}
+		}
+		return fmt.Errorf("there are %d others", len(events.Items))
+	})
 
 	// Made again with fewer pods, it takes up the claim and delivers what it holds.
 	again := f.relay("outbound", 1)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must happen. On an idle machine everything takes a second or two.
 const patience = 60 * time.Second
 
+// serviceAccount is whom the operator runs as: what config/rbac grants is all it may do.
+const serviceAccount = "system:serviceaccount:postrider-system:postrider-manager"
+
 // fixture is a cluster with the operator in it: a real API server, the real controllers of StatefulSets, of
 // garbage and of claims, and a node that is played.
 type fixture struct {
@@ -48,6 +52,8 @@ type fixture struct {
 func setUp(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, namespace: server.Namespace(t), requests: &kubetest.Requests{}}
+	server.Apply(t, "config/manager/namespace.yaml", "config/rbac/service_account.yaml", "config/rbac/role.yaml",
+		"config/rbac/role_binding.yaml", "config/rbac/namespace_role.yaml", "config/rbac/metrics_role.yaml")
 	server.Controllers(t, "statefulset-controller", "garbage-collector-controller", "persistentvolumeclaim-protection-controller")
 	f.node = startNode(t)
 	f.startOperator()
@@ -68,10 +74,11 @@ func (f *fixture) startOperator() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	unlimited := f.requests.Count(server.Config)
-	unlimited.QPS = -1
+	account := f.requests.Count(server.Config)
+	account.QPS = -1
+	account.Impersonate = rest.ImpersonationConfig{UserName: serviceAccount, Groups: []string{"system:serviceaccounts", "system:authenticated"}}
 	caches := operator.Cache()
-	mgr, err := ctrl.NewManager(unlimited, ctrl.Options{
+	mgr, err := ctrl.NewManager(account, ctrl.Options{
 		Scheme: scheme, Cache: caches, Client: operator.Client(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: new(true)},
@@ -80,7 +87,7 @@ func (f *fixture) startOperator() {
 		f.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	o := operator.Options{Namespace: f.namespace, RelayImage: "postrider:test", Dial: f.node.dial, Poll: time.Second}
+	o := operator.Options{Namespace: "postrider-system", RelayImage: "postrider:test", Dial: f.node.dial, Poll: time.Second}
 	if err := operator.Add(ctx, mgr, o); err != nil {
 		f.t.Fatal(err)
 	}

@@ -19,12 +19,7 @@ import (
 
 // SetUp adds the controller to a manager. A policy is looked at again when it changes, when a target comes,
 // goes or means another relay, and when the pods of a relay report another configuration.
-//
-// +kubebuilder:rbac:groups=postrider.dev,resources=ratelimitpolicies,verbs=get;list;watch
-// +kubebuilder:rbac:groups=postrider.dev,resources=ratelimitpolicies/status,verbs=patch
-// +kubebuilder:rbac:groups=postrider.dev,resources=mailrelays;sendingdomains,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// What it may do stands in config/rbac/role.yaml, and tests run it with just that.
 func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("ratelimitpolicy").

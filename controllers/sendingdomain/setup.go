@@ -22,13 +22,7 @@ const concurrent = 8
 
 // SetUp adds the controller to a manager. A domain is looked at again when it changes, when its relay does, and
 // when the claim of another domain on that relay may have.
-//
-// +kubebuilder:rbac:groups=postrider.dev,resources=sendingdomains,verbs=get;list;watch
-// +kubebuilder:rbac:groups=postrider.dev,resources=sendingdomains/status,verbs=patch
-// +kubebuilder:rbac:groups=postrider.dev,resources=sendingdomains/finalizers,verbs=update
-// +kubebuilder:rbac:groups=postrider.dev,resources=mailrelays,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create;patch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// What it may do stands in config/rbac/role.yaml, and tests run it with just that.
 func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 	spec := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 	return ctrl.NewControllerManagedBy(mgr).
