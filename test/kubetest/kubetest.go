@@ -104,6 +104,16 @@ func moduleRoot() (string, error) {
 	}
 }
 
+// KubeConfig writes an administrator's kubeconfig and returns its path.
+func (s *Server) KubeConfig(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, s.env.KubeConfig, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // Controllers runs controllers of a real kube-controller-manager until the test ends.
 func (s *Server) Controllers(t *testing.T, names ...string) {
 	t.Helper()
@@ -115,11 +125,7 @@ func (s *Server) Controllers(t *testing.T, names ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(file, s.env.KubeConfig, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(filepath.Join(binaries, "kube-controller-manager"), "--kubeconfig="+file, "--leader-elect=false",
+	cmd := exec.Command(filepath.Join(binaries, "kube-controller-manager"), "--kubeconfig="+s.KubeConfig(t), "--leader-elect=false",
 		"--secure-port=0", "--controllers="+strings.Join(names, ","))
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("starting kube-controller-manager: %v; run make kube", err)
