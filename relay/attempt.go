@@ -31,6 +31,7 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 		return err
 	}
 	outcomes, damaged := r.deliver(ctx, s, &e)
+	r.schedule.Delivered(job)
 	if damaged != nil {
 		return r.quarantine(e.Key(), damaged)
 	}

@@ -240,6 +240,33 @@ func TestReleaseLetsTheNextSiteGo(t *testing.T) {
 	})
 }
 
+// TestDeliveredFreesTheConnectionNotTheSlot: while an outcome is being stored, the next entry goes, up to MaxInFlight.
+func TestDeliveredFreesTheConnectionNotTheSlot(t *testing.T) {
+	f := newShelf(t)
+	o := Options{Store: f, MaxConnectionsPerSite: 1, MaxInFlight: 4}
+	simulate(t, o, nil, func(s *Scheduler, _ *rate.Limiter) {
+		s.Wake(f.put(10, "acme.example", "d.example", time.Now())...)
+		var jobs []*Job
+		for range 4 {
+			job := must(t, s)
+			if extra := try(s); extra != nil {
+				t.Fatal("a second connection")
+			}
+			s.Delivered(job)
+			s.Delivered(job)
+			jobs = append(jobs, job)
+		}
+		if job := try(s); job != nil {
+			t.Fatalf("a fifth slot: %+v", job)
+		}
+		for _, job := range jobs {
+			f.remove(job.Key)
+			s.Done(job)
+		}
+		s.Done(must(t, s))
+	})
+}
+
 // TestFullSiteHoldsNobodyAtAGate: the first lane at the gate cannot go for a reason of its own.
 func TestFullSiteHoldsNobodyAtAGate(t *testing.T) {
 	f := newShelf(t)

@@ -128,7 +128,7 @@ func New(o Options) *Scheduler {
 }
 
 // Next waits until an entry may be attempted: its site has a connection free, and the policies let it go. A slot
-// and a lease are held for it until Done. The error is ctx's.
+// and a lease are held for it until Done; the lease can go earlier, see Delivered. The error is ctx's.
 func (s *Scheduler) Next(ctx context.Context) (*Job, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -173,7 +173,34 @@ func (s *Scheduler) dispatch() {
 	}
 }
 
-// Done frees a job's slot and lease. Its outcome is stored, or there was nothing to attempt. Further calls with
+// Delivered frees a job's lease: its connection may serve the next one while the outcome is being stored. The slot
+// stays taken until Done, so that what a crash may repeat stays bounded.
+func (s *Scheduler) Delivered(job *Job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.flights[job]; ok {
+		s.disconnect(job)
+		s.dispatch()
+	}
+}
+
+// disconnect frees a job's lease, once.
+func (s *Scheduler) disconnect(job *Job) {
+	if job.lease == nil {
+		return
+	}
+	for b := range job.lease.Buckets() {
+		s.released(b)
+	}
+	job.lease.Release()
+	job.lease = nil
+	site := job.lane.tenant.site
+	site.flying--
+	s.enqueue(site)
+	s.dropSite(site)
+}
+
+// Done frees a job's slot, and its lease if Delivered did not. Its outcome is stored, or there was nothing to attempt. Further calls with
 // the same job do nothing.
 func (s *Scheduler) Done(job *Job) {
 	s.mu.Lock()
@@ -189,14 +216,7 @@ func (s *Scheduler) Done(job *Job) {
 	if s.ended != nil {
 		s.ended[job.Key] = struct{}{}
 	}
-	for b := range job.lease.Buckets() {
-		s.released(b)
-	}
-	job.lease.Release()
-	site := job.lane.tenant.site
-	site.flying--
-	s.enqueue(site)
-	s.dropSite(site)
+	s.disconnect(job)
 	s.scanBy(s.scanned.Add(settle))
 	s.dispatch()
 }
