@@ -15,7 +15,7 @@ import (
 )
 
 func newDNS(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "dns", Short: "The DNS records of a relay's domains: what to publish, what is published, SPF"}
+	c := &cobra.Command{Use: "dns", Short: "The DNS records of a relay's domains: what to publish, what is published, SPF", Args: arguments(cobra.NoArgs), RunE: help}
 	c.AddCommand(newDNSRecords(s), newDNSCheck(s), newDNSSPF(s))
 	return c
 }

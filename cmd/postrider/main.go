@@ -72,6 +72,8 @@ func newRoot(program string, s streams) *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          arguments(cobra.NoArgs),
+		RunE:          help,
 	}
 	if plugin, ok := strings.CutPrefix(program, "kubectl-"); ok {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl " + strings.ReplaceAll(plugin, "_", "-")}
@@ -82,6 +84,9 @@ func newRoot(program string, s streams) *cobra.Command {
 	root.AddCommand(newLocal(s), newStatus(s), newQueue(s), newDNS(s))
 	return root
 }
+
+// help is what a command does that only has subcommands.
+func help(c *cobra.Command, _ []string) error { return c.Help() }
 
 // arguments wraps a check of positional arguments, so that its complaint counts as one about usage.
 func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {

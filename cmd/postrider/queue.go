@@ -14,7 +14,7 @@ import (
 )
 
 func newQueue(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "queue", Short: "The queue of a relay: list, show, flush, hold, release, delete, bounce"}
+	c := &cobra.Command{Use: "queue", Short: "The queue of a relay: list, show, flush, hold, release, delete, bounce", Args: arguments(cobra.NoArgs), RunE: help}
 	c.AddCommand(newQueueList(s), newQueueShow(s))
 	for _, act := range []struct {
 		act   admin.Act

@@ -59,6 +59,23 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// Each sample is one that a user can start from.
+func TestSamples(t *testing.T) {
+	k := kinds(t)
+	files, err := filepath.Glob("../../config/samples/*.yaml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("found %d samples: %v", len(files), err)
+	}
+	for _, file := range files {
+		set, err := k.Load(Source{Paths: []string{file}})
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+		} else if len(set.Relays)+len(set.Domains)+len(set.Policies) == 0 && filepath.Base(file) != "kustomization.yaml" {
+			t.Errorf("%s declares nothing of ours", file)
+		}
+	}
+}
+
 // TestInvalid holds what is said about each wrong manifest against a golden file, whole.
 func TestInvalid(t *testing.T) {
 	k := kinds(t)
