@@ -136,7 +136,10 @@ func matches(want, live any) bool {
 
 func matchesMap(want, live map[string]any) bool {
 	for k, member := range want {
-		if !matches(member, live[k]) && !(k == "ownerReferences" && matchesSome(member, live[k])) {
+		if k == "ownerReferences" && matchesSome(member, live[k]) {
+			continue
+		}
+		if !matches(member, live[k]) {
 			return false
 		}
 	}

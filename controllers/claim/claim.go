@@ -65,4 +65,4 @@ func first(a, b bool) int {
 	return 1
 }
 
-func earlier(a, b metav1.Time) int { return a.Time.Compare(b.Time) }
+func earlier(a, b metav1.Time) int { return a.Compare(b.Time) }

@@ -113,6 +113,16 @@ func (o *MailRelay) unreachable() []string {
 	return names
 }
 
+// worst is the problem with Secrets of one use that hurts most: one without a last good copy, if there is any.
+func (o *MailRelay) worst(use Use) (worst Secret, found bool) {
+	for _, s := range o.problems(use) {
+		if !found || worst.Kept && !s.Kept {
+			worst, found = s, true
+		}
+	}
+	return worst, found
+}
+
 // problems are those with Secrets of one use.
 func (o *MailRelay) problems(use Use) []Secret {
 	var list []Secret

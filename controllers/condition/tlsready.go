@@ -12,13 +12,13 @@ const expiresSoon = 14 * 24 * time.Hour
 
 // tlsReady says that each listener has the certificate it needs.
 func (o *MailRelay) tlsReady() decision {
-	for _, s := range o.problems(UseTLS) {
-		switch {
-		case s.Kept:
-			return no(v1alpha1.ReasonSecretInvalid, s.Problem+" The last good copy is served.")
-		case s.Missing:
-			return no(v1alpha1.ReasonPending, s.Problem)
-		}
+	switch s, found := o.worst(UseTLS); {
+	case !found:
+	case s.Kept:
+		return no(v1alpha1.ReasonSecretInvalid, s.Problem+" The last good copy is served.")
+	case s.Missing:
+		return no(v1alpha1.ReasonPending, s.Problem)
+	default:
 		return no(v1alpha1.ReasonSecretInvalid, s.Problem)
 	}
 	if c, ok := o.firstToExpire(); ok && c.Expires.Sub(o.Now) < expiresSoon {

@@ -18,9 +18,9 @@ import (
 const domain = "example.com"
 
 var (
-	servfail = errors.New("SERVFAIL")
-	nxdomain = fmt.Errorf("TXT of example.com: %w", dns.ErrNXDomain)
-	noData   = fmt.Errorf("TXT of example.com: %w", dns.ErrNoData)
+	errServfail = errors.New("SERVFAIL")
+	errNXDomain = fmt.Errorf("TXT of example.com: %w", dns.ErrNXDomain)
+	errNoData   = fmt.Errorf("TXT of example.com: %w", dns.ErrNoData)
 )
 
 // expect compares a verdict and holds every verdict to what a status can hold.
@@ -45,11 +45,11 @@ func TestMX(t *testing.T) {
 	}{
 		"a host":                               {Exchangers{Values: []dns.MX{{Host: "mx1.example.com", Preference: 10}}}, v1alpha1.ResultPass, ""},
 		"null MX":                              {Exchangers{Values: []dns.MX{{Host: "."}}}, v1alpha1.ResultMismatch, "null MX"},
-		"only A":                               {Exchangers{Err: noData}, v1alpha1.ResultWeak, "Publish an MX"},
-		"nothing":                              {Exchangers{Err: noData, AddressErr: noData}, v1alpha1.ResultMissing, "nowhere to go"},
-		"no such domain":                       {Exchangers{Err: nxdomain, AddressErr: nxdomain}, v1alpha1.ResultMissing, "nowhere to go"},
-		"no answer":                            {Exchangers{Err: servfail}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
-		"no MX, and no answer about addresses": {Exchangers{Err: noData, AddressErr: servfail}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
+		"only A":                               {Exchangers{Err: errNoData}, v1alpha1.ResultWeak, "Publish an MX"},
+		"nothing":                              {Exchangers{Err: errNoData, AddressErr: errNoData}, v1alpha1.ResultMissing, "nowhere to go"},
+		"no such domain":                       {Exchangers{Err: errNXDomain, AddressErr: errNXDomain}, v1alpha1.ResultMissing, "nowhere to go"},
+		"no answer":                            {Exchangers{Err: errServfail}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
+		"no MX, and no answer about addresses": {Exchangers{Err: errNoData, AddressErr: errServfail}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { expect(t, MX(domain, test.answer), test.want, test.message) })
@@ -100,8 +100,8 @@ func TestDKIM(t *testing.T) {
 		"bare":              {Texts{Values: []string{p}}, v1alpha1.ResultPass, ""},
 		"folded":            {Texts{Values: []string{"v=DKIM1;k=rsa; h=sha1 : sha256;s=email;" + p[:50] + " \t" + p[50:] + ";"}}, v1alpha1.ResultPass, ""},
 		"testing":           {Texts{Values: []string{"v=DKIM1; t=s:y; " + p}}, v1alpha1.ResultWeak, "t=y"},
-		"nothing":           {Texts{Err: nxdomain}, v1alpha1.ResultMissing, "Publish"},
-		"no answer":         {Texts{Err: servfail}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
+		"nothing":           {Texts{Err: errNXDomain}, v1alpha1.ResultMissing, "Publish"},
+		"no answer":         {Texts{Err: errServfail}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
 		"another key":       {Texts{Values: []string{rsaKey(t).Record()}}, v1alpha1.ResultMismatch, "another key"},
 		"another type":      {Texts{Values: []string{edwards.Record()}}, v1alpha1.ResultMismatch, "type ed25519"},
 		"cut at 255 octets": {Texts{Values: []string{record[:255]}}, v1alpha1.ResultMismatch, "not base64"},
@@ -137,7 +137,7 @@ func TestDKIM(t *testing.T) {
 
 func TestDMARC(t *testing.T) {
 	at := func(values ...string) Texts { return Texts{Values: values} }
-	none := Texts{Err: noData}
+	none := Texts{Err: errNoData}
 	tests := map[string]struct {
 		answers []Texts
 		want    v1alpha1.RecordResult
@@ -147,10 +147,10 @@ func TestDMARC(t *testing.T) {
 		"capitals":             {[]Texts{at("v=DMARC1;p=Quarantine")}, v1alpha1.ResultPass, ""},
 		"beside another":       {[]Texts{at("hello", "v=DMARC1; p=reject")}, v1alpha1.ResultPass, ""},
 		"none":                 {[]Texts{at("v=DMARC1; p=none")}, v1alpha1.ResultWeak, "none"},
-		"nothing":              {[]Texts{{Err: nxdomain}}, v1alpha1.ResultMissing, "Publish"},
+		"nothing":              {[]Texts{{Err: errNXDomain}}, v1alpha1.ResultMissing, "Publish"},
 		"only others":          {[]Texts{at("hello")}, v1alpha1.ResultMissing, "Publish"},
 		"lower case version":   {[]Texts{at("v=dmarc1; p=reject")}, v1alpha1.ResultMissing, ""},
-		"no answer":            {[]Texts{{Err: servfail}}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
+		"no answer":            {[]Texts{{Err: errServfail}}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
 		"no p":                 {[]Texts{at("v=DMARC1; rua=mailto:d@example.com")}, v1alpha1.ResultMismatch, "no p="},
 		"misspelt":             {[]Texts{at("v=DMARC1; p=rejct")}, v1alpha1.ResultMismatch, "p=rejct"},
 		"commas":               {[]Texts{at("v=DMARC1, p=reject; p=none; p=x")}, v1alpha1.ResultMissing, ""},
@@ -159,7 +159,7 @@ func TestDMARC(t *testing.T) {
 		"inherited":            {[]Texts{none, at("v=DMARC1; p=reject")}, v1alpha1.ResultPass, ""},
 		"inherited sp":         {[]Texts{none, at("v=DMARC1; p=reject; sp=none")}, v1alpha1.ResultWeak, "_dmarc.example.com"},
 		"sp does not bind":     {[]Texts{at("v=DMARC1; p=reject; sp=none")}, v1alpha1.ResultPass, ""},
-		"parent not answering": {[]Texts{none, {Err: servfail}}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
+		"parent not answering": {[]Texts{none, {Err: errServfail}}, v1alpha1.ResultLookupFailed, "SERVFAIL"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { expect(t, DMARC("news.example.com", test.answers), test.want, test.message) })
@@ -201,9 +201,9 @@ func TestSPF(t *testing.T) {
 		"include fails":     {both[:1], published, []Evaluation{result(four, "temperror")}, v1alpha1.ResultLookupFailed, "too many look-ups"},
 		"anyone":            {both[:1], Texts{Values: []string{"v=spf1 +all"}}, []Evaluation{result(four, "pass")}, v1alpha1.ResultWeak, "anyone"},
 		"two records":       {both[:1], Texts{Values: []string{"v=spf1 -all", "V=SPF1 a"}}, nil, v1alpha1.ResultMismatch, "several"},
-		"none":              {both[:1], Texts{Err: nxdomain}, nil, v1alpha1.ResultMissing, "Publish"},
+		"none":              {both[:1], Texts{Err: errNXDomain}, nil, v1alpha1.ResultMissing, "Publish"},
 		"none among others": {both[:1], Texts{Values: []string{"hello", "v=spf10 a"}}, nil, v1alpha1.ResultMissing, "Publish"},
-		"no answer":         {both[:1], Texts{Err: servfail}, nil, v1alpha1.ResultLookupFailed, "SERVFAIL"},
+		"no answer":         {both[:1], Texts{Err: errServfail}, nil, v1alpha1.ResultLookupFailed, "SERVFAIL"},
 		"no egress address": {nil, published, nil, v1alpha1.ResultNotRequired, "spec.egress.addresses"},
 	}
 	for name, test := range tests {

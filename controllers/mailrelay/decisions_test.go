@@ -1,6 +1,7 @@
 package mailrelay
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -110,7 +111,7 @@ func TestBump(t *testing.T) {
 
 // member is a pod of the relay "out"; r: ready, u: updated, s: surplus, d: being deleted.
 func member(ordinal int32, flags string) pod {
-	p := pod{Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "out-" + string(rune('0'+ordinal))}}, ordinal: ordinal}
+	p := pod{Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("out-%d", ordinal)}}, ordinal: ordinal}
 	for _, f := range flags {
 		switch f {
 		case 'r':

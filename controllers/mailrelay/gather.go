@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postrider/postrider/api/v1alpha1"
@@ -84,12 +85,11 @@ func (p *pass) look(ctx context.Context) error {
 // get reads an object; nil if there is none.
 func get[T client.Object](ctx context.Context, c client.Client, object T, namespace, name string) (T, error) {
 	var none T
-	err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object)
-	if client.IgnoreNotFound(err) != nil {
-		return none, fmt.Errorf("reading %T %s/%s: %w", object, namespace, name, err)
-	}
-	if err != nil {
+	switch err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object); {
+	case apierrors.IsNotFound(err):
 		return none, nil
+	case err != nil:
+		return none, fmt.Errorf("reading %T %s/%s: %w", object, namespace, name, err)
 	}
 	return object, nil
 }
