@@ -35,6 +35,8 @@ func TestOpenRelay(t *testing.T) {
 		}
 		return err
 	})
+	s.swaks(t, "who has a password may")
+	eventually(t, 20*time.Second, "delivered", func() error { return s.delivered(1) })
 }
 
 // ask is one attempt to be relayed: a reverse path and a forward path, as they stand in MAIL and RCPT.
