@@ -66,6 +66,10 @@ e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; nee
 bench: ## The engine beside Postfix and the floor program; writes bin/bench.json
 	go run ./hack/bench
 
+.PHONY: crash
+crash: ## The relay is killed 100 times under load, and nothing is lost
+	go test -count=1 -timeout 30m -v -run TestNothingIsLost ./test/crash -kills=100
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME each
 	@hack/fuzz.sh $(FUZZTIME)
@@ -123,4 +127,4 @@ packages:
 gotestsum:
 	@$(TOOLS) gotestsum=gotest.tools/gotestsum
 kube-test:
-	@hack/kube/build.sh etcd kubectl kube-apiserver
+	@hack/kube/build.sh etcd kubectl kube-apiserver kube-controller-manager

@@ -145,3 +145,13 @@ func TestCordonedPodTakesNothing(t *testing.T) {
 		t.Errorf("cordoned: %v; want 421", err)
 	}
 }
+
+func TestRefusalsAreCounted(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.config.Relay.Access.TrustedCIDRs = nil })
+	if err := r.send("a@example.org", "b@example.net", message("a@example.org", "one")); err == nil {
+		t.Fatal("an open relay")
+	}
+	if metrics := r.metrics(); !strings.Contains(metrics, `postrider_refused_total{class="Permanent",listener="smtp"} 1`) {
+		t.Errorf("metrics:\n%s", metrics)
+	}
+}

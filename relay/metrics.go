@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/postrider/postrider/relay/listener"
 	"github.com/postrider/postrider/relay/reply"
 )
 
@@ -75,6 +76,14 @@ func (r *Relay) generation() int64 {
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// countRefused counts a refusal by the class of its reply; what is no reply becomes a 451.
+func (r *Relay) countRefused(c *listener.Session, err error) error {
+	if err != nil {
+		r.metrics.refused.WithLabelValues(c.Listener.Name, string(asReply(err).Class())).Inc()
+	}
+	return err
 }
 
 func (m *metrics) attempted(class reply.Class) { m.attempts.WithLabelValues(string(class)).Inc() }

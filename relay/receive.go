@@ -20,8 +20,24 @@ var (
 	errNoConfig = reply.Reply{Code: 451, Enhanced: "4.3.5", Text: "No configuration is in force yet; try again later"}
 )
 
-// Mail implements listener.Handler: may this client use this reverse path, and is there room?
+// Mail implements listener.Handler.
 func (r *Relay) Mail(_ context.Context, c *listener.Session) error {
+	return r.countRefused(c, r.mail(c))
+}
+
+// Rcpt implements listener.Handler.
+func (r *Relay) Rcpt(_ context.Context, c *listener.Session, to string) error {
+	return r.countRefused(c, r.rcpt(c, to))
+}
+
+// Data implements listener.Handler.
+func (r *Relay) Data(_ context.Context, c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
+	queued, err := r.receive(c, header, body)
+	return queued, r.countRefused(c, err)
+}
+
+// mail: may this client use this reverse path, and is there room?
+func (r *Relay) mail(c *listener.Session) error {
 	s := r.settings.Load()
 	switch {
 	case s == nil:
@@ -35,8 +51,8 @@ func (r *Relay) Mail(_ context.Context, c *listener.Session) error {
 	}
 }
 
-// Rcpt implements listener.Handler: may this client send to this recipient?
-func (r *Relay) Rcpt(_ context.Context, c *listener.Session, to string) error {
+// rcpt: may this client send to this recipient?
+func (r *Relay) rcpt(c *listener.Session, to string) error {
 	s := r.settings.Load()
 	address, err := s.policy.Recipient(policy.ClientOf(c.User, c.Trusted), to)
 	if err != nil {
@@ -46,9 +62,8 @@ func (r *Relay) Rcpt(_ context.Context, c *listener.Session, to string) error {
 	return nil
 }
 
-// Data implements listener.Handler. It is the first half of a message's path: judged, signed, stored and synced
-// before the 250.
-func (r *Relay) Data(_ context.Context, c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
+// receive is the first half of a message's path: judged, signed, stored and synced before the 250.
+func (r *Relay) receive(c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
 	s := r.settings.Load()
 	client := policy.ClientOf(c.User, c.Trusted)
 	verdict, err := s.policy.Header(client, header)

@@ -194,8 +194,26 @@ func (r *rig) tryStatus() (status.Status, error) {
 	return s, err
 }
 
-// ask speaks to the admin socket.
+// ask asks the admin socket for JSON.
 func (r *rig) ask(method, path, body string, answer any) error {
+	data, err := r.fetch(method, path, body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, answer)
+}
+
+func (r *rig) metrics() string {
+	r.t.Helper()
+	data, err := r.fetch(http.MethodGet, "/metrics", "")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// fetch speaks to the admin socket.
+func (r *rig) fetch(method, path, body string) ([]byte, error) {
 	client := http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -205,21 +223,21 @@ func (r *rig) ask(method, path, body string, answer any) error {
 	}}
 	req, err := http.NewRequest(method, "http://relay"+path, strings.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s %s", method, path, response.Status, data)
+		return nil, fmt.Errorf("%s %s: %s %s", method, path, response.Status, data)
 	}
-	return json.Unmarshal(data, answer)
+	return data, nil
 }
 
 func (r *rig) act(act admin.Act, selection string) admin.Result {

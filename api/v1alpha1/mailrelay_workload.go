@@ -74,7 +74,7 @@ type IPFamilyPolicy string
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",fieldPath=".storageClassName",message="the storage class of a volume cannot change: set storageClassName back to what it was, or make another MailRelay"
 type Storage struct {
 	// size is the size of each volume. Mail is refused with a temporary error before it is full.
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('64Mi')) >= 0",message="is too small for a queue: set at least 64Mi"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Gi')) >= 0",message="is too small for a queue: set at least 1Gi"
 	// +required
 	Size resource.Quantity `json:"size,omitzero"`
 
