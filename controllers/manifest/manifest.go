@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postrider/postrider/api/v1alpha1"
 )
@@ -35,6 +36,21 @@ type Set struct {
 	Files []string
 	// Warnings name the objects that were passed over.
 	Warnings []string
+}
+
+// Objects are those of our kinds: relays, then domains, then policies.
+func (s *Set) Objects() []client.Object {
+	var objects []client.Object
+	for i := range s.Relays {
+		objects = append(objects, &s.Relays[i])
+	}
+	for i := range s.Domains {
+		objects = append(objects, &s.Domains[i])
+	}
+	for i := range s.Policies {
+		objects = append(objects, &s.Policies[i])
+	}
+	return objects
 }
 
 // Load reads the manifests of s. The error is an *Invalid when any of them is wrong.

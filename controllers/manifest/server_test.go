@@ -19,47 +19,18 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/test/kubetest"
 )
 
-// server starts a real API server with our definitions.
-func server(t *testing.T) (*envtest.Environment, client.Client) {
-	t.Helper()
-	env := &envtest.Environment{CRDDirectoryPaths: []string{"../../config/crd/bases"}, ErrorIfCRDPathMissing: true, BinaryAssetsDirectory: assets(t)}
-	config, err := env.Start()
-	if err != nil {
-		t.Fatalf("starting kube-apiserver from %s (make kube builds it): %v", env.BinaryAssetsDirectory, err)
-	}
-	t.Cleanup(func() {
-		if err := env.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	c, err := client.New(config, client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return env, c
-}
+var server kubetest.Server
 
-func assets(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
-		return dir
-	}
-	dir, err := filepath.Abs("../../bin/kube")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
+func TestMain(m *testing.M) { os.Exit(kubetest.Run(m, &server)) }
 
 // TestTheServerSaysTheSame puts every manifest of this package's tests to a real API server, and holds what it
 // says against what Load says.
 func TestTheServerSaysTheSame(t *testing.T) {
-	env, c := server(t)
 	k := kinds(t)
 	for _, file := range append(invalidFiles(t), "testdata/valid.yaml") {
 		documents, _ := readFile(file, nil)
@@ -68,11 +39,11 @@ func TestTheServerSaysTheSame(t *testing.T) {
 				continue
 			}
 			t.Run(filepath.Base(file), func(t *testing.T) {
-				compareCreate(t, k, c, d.object)
+				compareCreate(t, k, server.Client, d.object)
 			})
 		}
 	}
-	t.Run("table", func(t *testing.T) { compareTable(t, k, env, c) })
+	t.Run("table", func(t *testing.T) { compareTable(t, k, server.Client) })
 }
 
 // compareCreate creates u as kubectl does, strictly and then leniently, so that the server shows what lies behind
@@ -145,17 +116,10 @@ func sorted(list []string) []string {
 }
 
 // compareTable stores objects with their status, and holds what kubectl prints of them against what Print does.
-func compareTable(t *testing.T, k *Kinds, env *envtest.Environment, c client.Client) {
-	user, err := env.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
+func compareTable(t *testing.T, k *Kinds, c client.Client) {
+	kubeconfig := server.KubeConfig(t)
+	binaries, err := kubetest.Binaries("../..")
 	if err != nil {
-		t.Fatal(err)
-	}
-	kubeconfig, err := user.KubeConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var stored []runtime.Object
@@ -163,11 +127,11 @@ func compareTable(t *testing.T, k *Kinds, env *envtest.Environment, c client.Cli
 		stored = append(stored, store(t, c, o))
 	}
 	for _, wide := range []bool{false, true} {
-		args := []string{"--kubeconfig", path, "--cache-dir", t.TempDir(), "get", "mr,sd,rlp"}
+		args := []string{"--kubeconfig", kubeconfig, "--cache-dir", t.TempDir(), "get", "mr,sd,rlp"}
 		if wide {
 			args = append(args, "-o", "wide")
 		}
-		kubectl := exec.Command(filepath.Join(env.BinaryAssetsDirectory, "kubectl"), args...)
+		kubectl := exec.Command(filepath.Join(binaries, "kubectl"), args...)
 		want, err := kubectl.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %v\n%s", kubectl, err, want)

@@ -22,6 +22,9 @@ func install(ctx context.Context) error {
 			missing = tool
 		}
 	}
+	if missing == "" && os.Geteuid() != 0 {
+		return errors.New("Postfix can be started by root alone: run sudo make bench")
+	}
 	if missing == "" {
 		return nil
 	}

@@ -66,22 +66,14 @@ func writeManifests(sample, dir string, port int) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	var objects []any
 	for i := range set.Relays {
 		for j := range set.Relays[i].Spec.Routes {
 			if mx := set.Relays[i].Spec.Routes[j].MX; mx != nil {
 				mx.Port = int32(port)
 			}
 		}
-		objects = append(objects, &set.Relays[i])
 	}
-	for i := range set.Domains {
-		objects = append(objects, &set.Domains[i])
-	}
-	for i := range set.Policies {
-		objects = append(objects, &set.Policies[i])
-	}
-	for i, o := range objects {
+	for i, o := range set.Objects() {
 		data, err := yaml.Marshal(o)
 		if err != nil {
 			return err
