@@ -2,6 +2,7 @@ package mailrelay
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -176,5 +177,9 @@ func (p *pass) admin(ctx context.Context, own map[string][]byte) (*render.Admin,
 	if err != nil {
 		return nil, err
 	}
-	return &render.Admin{Cert: leaf.Certificate, Key: leaf.Key, ClientCA: authority.Bundle()}, nil
+	token := own[render.AdminTokenFile]
+	if token == nil {
+		token = []byte(rand.Text())
+	}
+	return &render.Admin{Cert: leaf.Certificate, Key: leaf.Key, ClientCA: authority.Bundle(), MetricsToken: token}, nil
 }

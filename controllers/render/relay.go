@@ -137,15 +137,16 @@ const (
 	// AdminCertFile and AdminKeyFile are what the port shows. The operator reads them back to renew them.
 	AdminCertFile = "admin.crt"
 	AdminKeyFile  = "admin.key"
+	// AdminTokenFile is the bearer token of those who scrape metrics. The operator reads it back to keep it.
+	AdminTokenFile = "admin-metrics-token"
 
-	adminCAFile    = "admin-clients.crt"
-	adminTokenFile = "admin-metrics-token"
+	adminCAFile = "admin-clients.crt"
 )
 
 func (a *Admin) config() *config.Admin {
 	c := &config.Admin{CertFile: AdminCertFile, KeyFile: AdminKeyFile, CAFile: adminCAFile}
 	if a.MetricsToken != nil {
-		c.MetricsTokenFile = adminTokenFile
+		c.MetricsTokenFile = AdminTokenFile
 	}
 	return c
 }
@@ -153,7 +154,7 @@ func (a *Admin) config() *config.Admin {
 func (a *Admin) files() map[string][]byte {
 	files := map[string][]byte{AdminCertFile: a.Cert, AdminKeyFile: a.Key, adminCAFile: a.ClientCA}
 	if a.MetricsToken != nil {
-		files[adminTokenFile] = a.MetricsToken
+		files[AdminTokenFile] = a.MetricsToken
 	}
 	return files
 }
