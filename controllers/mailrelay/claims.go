@@ -32,15 +32,15 @@ func (p *pass) neverUsed(ordinal int32) bool {
 	return c == nil || c.Status.Phase == corev1.ClaimPending && c.Spec.VolumeName == ""
 }
 
-// releaseClaims deletes the claims of the pods that the StatefulSet was just told to give up: each of them is
-// drained. A claim stays until its pod has ended.
+// releaseClaims deletes the claims of drained pods that the StatefulSet was just told to give up. A claim stays
+// until its pod has ended.
 func (p *pass) releaseClaims(ctx context.Context, count int32) error {
 	if p.seen.statefulSet == nil || p.relay.Spec.Queue.Storage.Reclaim != v1alpha1.ReclaimWhenDrained {
 		return nil
 	}
 	var failed []error
 	for ordinal := count; ordinal < p.current(); ordinal++ {
-		if c := p.claimOf(ordinal); c != nil && c.DeletionTimestamp == nil {
+		if c := p.claimOf(ordinal); c != nil && c.DeletionTimestamp == nil && p.drained(ordinal) {
 			failed = append(failed, p.Applier.Delete(ctx, c))
 		}
 	}

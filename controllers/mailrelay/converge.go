@@ -38,6 +38,9 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 		return err
 	}
 	count := replicas(p.keep(), p.current(), p.drained)
+	if p.memory.ending {
+		count = 0
+	}
 	objects := desired.Objects(desired.Input{
 		Relay: p.relay, Files: files, Index: encoded, Replicas: count, ClaimSize: p.claimSize(),
 		Image: p.Image, OperatorNamespace: p.Namespace,

@@ -22,7 +22,8 @@ import (
 const (
 	// finalizer keeps a MailRelay until it is known which of its claims hold mail.
 	finalizer = "postrider.dev/mailrelay"
-	// patience is how long a relay that is being deleted is asked; then what is unknown counts as mail.
+	// patience is how long a relay that is being deleted is asked; then what is unknown counts as mail. Its pods get
+	// as long again to end.
 	patience = time.Minute
 )
 
@@ -37,11 +38,14 @@ func (p *pass) ensureFinalizer(ctx context.Context) error {
 	return nil
 }
 
-// finalize cordons all pods, finds out which of them hold mail, deletes the claims of those that don't, and
-// lets the relay go; its objects go with it. Claims that hold mail, or may, stay: a MailRelay of the same name
-// takes them up.
+// finalize cordons all pods, finds out which of them hold mail, deletes the claims of those that don't, ends
+// the pods, and lets the relay go; its objects go with it. Claims that hold mail, or may, stay: a MailRelay of
+// the same name takes them up.
+//
+// Pods end before the StatefulSet goes: its controller, seeing a pod end and not yet that the set is gone, would
+// make both pod and claim again.
 func (p *pass) finalize(ctx context.Context) (ctrl.Result, error) {
-	if !controllerutil.ContainsFinalizer(p.relay, finalizer) {
+	if !controllerutil.ContainsFinalizer(p.relay, finalizer) || p.memory.released {
 		return ctrl.Result{}, nil
 	}
 	input, facts, err := p.gather(ctx)
@@ -50,16 +54,25 @@ func (p *pass) finalize(ctx context.Context) (ctrl.Result, error) {
 	}
 	p.probe(ctx)
 	err = errors.Join(err, p.follow(ctx))
-	if p.undecided() {
+	if !p.memory.ending && p.undecided() || p.memory.ending && p.stillEnding() {
 		return ctrl.Result{RequeueAfter: hurry}, errors.Join(err, p.report(ctx, facts))
 	}
 	if err != nil {
 		log.FromContext(ctx).Error(err, "the relay goes all the same: what is not known to be empty is kept")
 	}
+	if p.memory.ending {
+		return ctrl.Result{}, p.release(ctx)
+	}
 	if err := p.settleClaims(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, p.release(ctx)
+	p.memory.ending = true
+	return ctrl.Result{RequeueAfter: time.Millisecond}, nil
+}
+
+// stillEnding says that pods are there, and that there is time to wait for their end.
+func (p *pass) stillEnding() bool {
+	return len(p.seen.pods) > 0 && p.now.Sub(p.relay.DeletionTimestamp.Time) < 2*patience
 }
 
 // undecided says that a pod may still turn out to be empty, and that there is time to wait for it.
@@ -109,6 +122,6 @@ func (p *pass) release(ctx context.Context) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("removing the finalizer: %w", err)
 	}
-	p.forget(client.ObjectKeyFromObject(old))
+	p.memory.released = true
 	return nil
 }

@@ -13,10 +13,16 @@ import (
 // memory is what the operator remembers of a relay between two looks. It can be lost at any time: then things
 // are asked again, and take a little longer.
 type memory struct {
+	// uid is of the relay that this is about: one made again under the same name is another.
+	uid types.UID
 	// reported is when the status was last written.
 	reported time.Time
 	// drains are the pods that have been found empty since they take no new mail.
 	drains map[types.UID]drain
+	// ending says of a relay that is being deleted that its claims are settled, so that its pods may end.
+	ending bool
+	// released says that the relay was let go. Until the cache knows, it must not be taken up again.
+	released bool
 	// keys are those that signed last, by SendingDomain.
 	keys map[types.UID][]render.Key
 }
@@ -27,11 +33,11 @@ type memories struct {
 }
 
 // get returns the memory of a relay. One relay is never reconciled twice at the same time.
-func (m *memories) get(key client.ObjectKey) *memory {
+func (m *memories) get(key client.ObjectKey, uid types.UID) *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.of[key] == nil {
-		m.of[key] = &memory{drains: map[types.UID]drain{}, keys: map[types.UID][]render.Key{}}
+	if m.of[key] == nil || m.of[key].uid != uid {
+		m.of[key] = &memory{uid: uid, drains: map[types.UID]drain{}, keys: map[types.UID][]render.Key{}}
 	}
 	return m.of[key]
 }

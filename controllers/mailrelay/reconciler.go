@@ -104,7 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.forget(request.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	p := &pass{Reconciler: r, relay: relay, memory: r.memory.get(request.NamespacedName), now: r.Now()}
+	p := &pass{Reconciler: r, relay: relay, memory: r.memory.get(request.NamespacedName, relay.UID), now: r.Now()}
 	if relay.DeletionTimestamp != nil {
 		return p.finalize(ctx)
 	}

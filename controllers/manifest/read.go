@@ -50,7 +50,7 @@ func expand(path string) ([]string, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
-		return []string{path}, nil // what is wrong with it comes out when it is read
+		return []string{path}, nil //nolint:nilerr // what is wrong with it comes out when it is read
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {

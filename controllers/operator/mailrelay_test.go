@@ -232,9 +232,12 @@ func TestDeletionLeavesOnlyMail(t *testing.T) {
 		}
 		return f.leftovers()
 	})
-	if claims := f.claims(); !slices.Equal(claims, []string{"spool-outbound-1"}) {
-		t.Errorf("the claims %v are left", claims)
-	}
+	f.eventually("only the claim with mail is left", func() error {
+		if claims := f.claims(); !slices.Equal(claims, []string{"spool-outbound-1"}) {
+			return fmt.Errorf("there are %v", claims)
+		}
+		return nil
+	})
 
 	f.eventually("an event says which claim is kept", func() error {
 		var events eventsv1.EventList

@@ -214,7 +214,7 @@ func (f *fixture) serving(name string, replicas int32) *v1alpha1.MailRelay {
 	return relay
 }
 
-// claims are the names of the volume claims that are there and not being deleted.
+// claims are the names of the volume claims that are there.
 func (f *fixture) claims() []string {
 	f.t.Helper()
 	var list corev1.PersistentVolumeClaimList

@@ -1,0 +1,23 @@
+package mailrelay
+
+import (
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+func TestMemoryIsOfOneRelay(t *testing.T) {
+	m := memories{of: map[client.ObjectKey]*memory{}}
+	key := client.ObjectKey{Namespace: "mail", Name: "outbound"}
+	m.get(key, "first").ending = true
+	if !m.get(key, "first").ending {
+		t.Error("forgotten")
+	}
+	if m.get(key, "second").ending {
+		t.Error("a relay made again under the same name is taken for the one that went")
+	}
+	m.drop(key)
+	if len(m.of) != 0 {
+		t.Error("kept")
+	}
+}
