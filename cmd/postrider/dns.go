@@ -39,7 +39,7 @@ func (t *target) sendingDomains(ctx context.Context, domain string) ([]*v1alpha1
 }
 
 func newDNSRecords(s streams) *cobra.Command {
-	return newDomainCommand(s, "records", "Print the records to publish, as lines of a zone file", func(o output, domains []*v1alpha1.SendingDomain) error {
+	return newDomainCommand("records", "Print the records to publish, as lines of a zone file", func(o output, domains []*v1alpha1.SendingDomain) error {
 		var lines []string
 		for _, d := range domains {
 			for _, r := range d.Status.Records {
@@ -59,7 +59,7 @@ func newDNSRecords(s streams) *cobra.Command {
 }
 
 func newDNSCheck(s streams) *cobra.Command {
-	return newDomainCommand(s, "check", "Show what is published, and what to change; fails if a record is not as it must be", func(o output, domains []*v1alpha1.SendingDomain) error {
+	return newDomainCommand("check", "Show what is published, and what to change; fails if a record is not as it must be", func(o output, domains []*v1alpha1.SendingDomain) error {
 		records := map[string][]v1alpha1.DNSRecord{}
 		var rows [][]string
 		var bad []error
@@ -83,7 +83,7 @@ func newDNSCheck(s streams) *cobra.Command {
 }
 
 // newDomainCommand is a command about the domains of a relay, or about one of them.
-func newDomainCommand(s streams, use, short string, print func(output, []*v1alpha1.SendingDomain) error) *cobra.Command {
+func newDomainCommand(use, short string, show func(output, []*v1alpha1.SendingDomain) error) *cobra.Command {
 	var t target
 	var o output
 	var domain string
@@ -100,7 +100,7 @@ func newDomainCommand(s streams, use, short string, print func(output, []*v1alph
 			if err != nil {
 				return err
 			}
-			return print(o, domains)
+			return show(o, domains)
 		},
 	}
 	t.flags(c)

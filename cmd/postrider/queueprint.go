@@ -133,9 +133,9 @@ func printRecipients(s streams, e envelope.Envelope) error {
 func printableLines(text string) string {
 	var out []byte
 	for _, r := range text {
-		switch {
-		case r == '\r':
-		case r == '\n' || r == '\t':
+		switch r {
+		case '\r':
+		case '\n', '\t':
 			out = append(out, byte(r))
 		default:
 			out = append(out, printable(string(r))...)

@@ -73,7 +73,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	if err := os.Chmod(dir, 0o755); err != nil { // Postfix works under a user of its own
 		return err
 	}
@@ -128,7 +128,7 @@ func round(ctx context.Context, l load, dir string, e engine) (one, error) {
 	if err != nil {
 		return one{}, err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	if err := os.Chmod(work, 0o755); err != nil {
 		return one{}, err
 	}

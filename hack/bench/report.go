@@ -133,7 +133,7 @@ func fileSystem(dir string) string {
 		return "unknown"
 	}
 	names := map[int64]string{0xef53: "ext4", 0x58465342: "xfs", 0x9123683e: "btrfs", 0x01021994: "tmpfs", 0x794c7630: "overlayfs", 0x2fc12fc1: "zfs"}
-	if name, ok := names[int64(s.Type)]; ok {
+	if name, ok := names[int64(s.Type)]; ok { //nolint:unconvert // it is narrower on 32-bit machines
 		return name
 	}
 	return fmt.Sprintf("file system %#x", s.Type)

@@ -46,7 +46,9 @@ type sink struct {
 	port    int
 	process *exec.Cmd
 	output  bytes.Buffer
-	ended   chan error
+	// ended is closed when the process is gone, with failed set.
+	ended  chan struct{}
+	failed error
 }
 
 func startSink(ctx context.Context, l load) (*sink, error) {
@@ -54,7 +56,7 @@ func startSink(ctx context.Context, l load) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{port: port, ended: make(chan error, 1)}
+	s := &sink{port: port, ended: make(chan struct{})}
 	args := []string{"-m", "1000", "-M", strconv.Itoa(l.Messages), address(port), "1000"}
 	if os.Geteuid() == 0 {
 		args = append([]string{"-u", "nobody"}, args...)
@@ -64,9 +66,13 @@ func startSink(ctx context.Context, l load) (*sink, error) {
 	if err := s.process.Start(); err != nil {
 		return nil, err
 	}
-	go func() { s.ended <- s.process.Wait() }() // ends with the process, which stop kills
+	go func() { // ends with the process, which stop kills
+		s.failed = s.process.Wait()
+		close(s.ended)
+	}()
 	if err := listens(ctx, address(port)); err != nil {
-		return nil, errors.Join(err, s.stop())
+		s.stop()
+		return nil, err
 	}
 	return s, nil
 }
@@ -74,10 +80,9 @@ func startSink(ctx context.Context, l load) (*sink, error) {
 // wait returns when the sink has the whole load.
 func (s *sink) wait(ctx context.Context) error {
 	select {
-	case err := <-s.ended:
-		s.ended <- err // for stop
-		if err != nil {
-			return fmt.Errorf("smtp-sink: %w\n%s", err, s.output.Bytes())
+	case <-s.ended:
+		if s.failed != nil {
+			return fmt.Errorf("smtp-sink: %w\n%s", s.failed, s.output.Bytes())
 		}
 		return nil
 	case <-ctx.Done():
@@ -85,10 +90,9 @@ func (s *sink) wait(ctx context.Context) error {
 	}
 }
 
-func (s *sink) stop() error {
+func (s *sink) stop() {
 	_ = s.process.Process.Kill()
 	<-s.ended
-	return nil
 }
 
 // source sends the load with smtp-source: each session sends one message after another.

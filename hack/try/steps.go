@@ -83,7 +83,7 @@ func (r *relay) send(to string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	from := "orders@" + senderDomain
 	if err := c.Mail(from); err != nil {
 		return "", err

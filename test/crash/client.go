@@ -2,6 +2,7 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -36,7 +37,8 @@ func (c *client) run(ctx context.Context) error {
 		}
 		err = c.session(ctx, conn)
 		_ = conn.Close()
-		if refused, ok := err.(*textproto.Error); ok && refused.Code >= 500 {
+		var refused *textproto.Error
+		if errors.As(err, &refused) && refused.Code >= 500 {
 			return fmt.Errorf("the relay refused a message: %w", err)
 		}
 	}
