@@ -104,6 +104,8 @@ failCgroupV1: false
 failSwapOn: false
 enforceNodeAllocatable: []
 resolvConf: ""
+clusterDNS: ["{node}"]
+clusterDomain: cluster.local
 podLogsDir: {dir}/log/pods
 volumePluginDir: {dir}/kubelet/plugins-exec
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}

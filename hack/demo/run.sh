@@ -107,8 +107,13 @@ arrived() {
 	return 1
 }
 
-# Status counts are at most 15 s old.
-counted() { quietly k wait mr/outbound --for=jsonpath='{.status.slowest[0].domain}'=closed.example --timeout=30s; }
+# Status counts are at most 15 s old; the pod's own are of this moment.
+counted() {
+	local queued
+	queued=$(k exec outbound-0 -- /relay ctl GET /status | grep -o '"queued":[0-9]*' | head -n 1 | cut -d: -f2)
+	quietly k wait mr/outbound --for=jsonpath='{.status.queue.queued}'="$queued" --timeout=30s
+	quietly k wait mr/outbound --for=jsonpath='{.status.slowest[0].domain}'=closed.example --timeout=30s
+}
 
 step "installing the operator (config/default)" install_operator
 step "a mail exchanger and DNS to talk to (hack/sink)" deploy_sink

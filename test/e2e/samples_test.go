@@ -36,7 +36,9 @@ func TestSamplesTwice(t *testing.T) {
 			if err := quiet(4 * time.Second); err != nil {
 				t.Error(err)
 			}
+			begin := time.Now()
 			must(t)(kubectl("delete", "-n", ns, "-f", sample, "--timeout=60s"))
+			t.Logf("deleted after %.1f s", time.Since(begin).Seconds())
 		})
 	}
 }
