@@ -119,7 +119,7 @@ func (s *supervisor) apply(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.recall(set)
-	plans, err := Plans(set, s.Bind, s.Resolver)
+	plans, err := Plans(set, s.Bind, s.Resolver, s.last)
 	if err != nil {
 		return &manifest.Invalid{Problems: []manifest.Problem{{File: strings.Join(s.Source.Paths, ", "), Message: err.Error()}}}
 	}
@@ -174,6 +174,12 @@ func (s *supervisor) configure() error {
 	}
 	s.state = next
 	return next.write(s.DataDir)
+}
+
+// last is a file of the configuration that a relay has.
+func (s *supervisor) last(relay, file string) ([]byte, bool) {
+	data, err := os.ReadFile(filepath.Join(configDir(filepath.Join(s.DataDir, relay)), file))
+	return data, err == nil
 }
 
 func configDir(relayDir string) string { return filepath.Join(relayDir, "config") }

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 
@@ -36,9 +37,12 @@ type Plan struct {
 	facts map[types.NamespacedName]sendingdomain.Facts
 }
 
-// Plans sorts what the manifests declare by relay. The error says why the relays cannot run side by side on one
-// address, all of it at once.
-func Plans(set *manifest.Set, bind, resolver string) ([]*Plan, error) {
+// Last returns a file of the configuration that a relay has; false if it has none of that name.
+type Last func(relay, file string) (data []byte, ok bool)
+
+// Plans sorts what the manifests declare by relay. Where a Secret is missing or malformed, the last good copy that
+// the relay has stays. The error says why the relays cannot run side by side on one address, all of it at once.
+func Plans(set *manifest.Set, bind, resolver string, last Last) ([]*Plan, error) {
 	var plans []*Plan
 	var failed []error
 	listeners, names := map[string]string{}, map[string]string{}
@@ -55,7 +59,7 @@ func Plans(set *manifest.Set, bind, resolver string) ([]*Plan, error) {
 			}
 			listeners[address] = fmt.Sprintf("listener %s of %s", l.Name, r.Name)
 		}
-		plans = append(plans, newPlan(set, r, resolver))
+		plans = append(plans, newPlan(set, r, resolver, last))
 	}
 	if len(plans) == 0 {
 		failed = append(failed, errors.New("there is no MailRelay in the manifests"))
@@ -68,7 +72,7 @@ func Address(bind string, l v1alpha1.Listener) string {
 	return net.JoinHostPort(bind, strconv.Itoa(int(render.ContainerPort(l.Port))))
 }
 
-func newPlan(set *manifest.Set, r *v1alpha1.MailRelay, resolver string) *Plan {
+func newPlan(set *manifest.Set, r *v1alpha1.MailRelay, resolver string, last Last) *Plan {
 	r.Spec.Replicas = 1
 	if resolver != "" {
 		r.Spec.DNS.Resolvers = []v1alpha1.Resolver{v1alpha1.Resolver(resolver)}
@@ -85,32 +89,51 @@ func newPlan(set *manifest.Set, r *v1alpha1.MailRelay, resolver string) *Plan {
 		}
 	}
 	for _, need := range render.Needs(r) {
-		p.fill(need, set.Secrets)
+		p.fill(need, set.Secrets, last)
 	}
 	return p
 }
 
 // fill takes a Secret that the relay refers to.
-func (p *Plan) fill(need render.Need, secrets []corev1.Secret) {
+func (p *Plan) fill(need render.Need, secrets []corev1.Secret, last Last) {
+	files, problem := p.find(need, secrets)
+	if problem != nil {
+		files, problem.Kept = p.kept(need, last)
+		p.Secrets = append(p.Secrets, *problem)
+	}
+	maps.Copy(p.Material, files)
+	if need.Kind == render.KindTLS && len(files) > 0 {
+		p.addCertificate(need.Secret, files[need.FileNames()[0]])
+	}
+}
+
+// find looks for a Secret in the manifests, and returns its files or what is wrong with it.
+func (p *Plan) find(need render.Need, secrets []corev1.Secret) (map[string][]byte, *condition.Secret) {
 	for _, s := range secrets {
 		if s.Namespace != p.Relay.Namespace || s.Name != need.Secret {
 			continue
 		}
 		files, err := need.Files(s.Data)
 		if err != nil {
-			p.Secrets = append(p.Secrets, condition.Secret{Use: use(need.Kind), Problem: need.Field + ": " + err.Error() + "."})
-			return
+			return nil, &condition.Secret{Use: use(need.Kind), Problem: need.Field + ": " + err.Error() + "."}
 		}
-		for name, data := range files {
-			p.Material[name] = data
-		}
-		if need.Kind == render.KindTLS {
-			p.addCertificate(need.Secret, s.Data["tls.crt"])
-		}
-		return
+		return files, nil
 	}
 	problem := fmt.Sprintf("%s: there is no Secret %s in the manifests. Add it to one of the files.", need.Field, need.Secret)
-	p.Secrets = append(p.Secrets, condition.Secret{Use: use(need.Kind), Problem: problem, Missing: true})
+	return nil, &condition.Secret{Use: use(need.Kind), Problem: problem, Missing: true}
+}
+
+// kept are the files that the relay has from the Secret as it last was; false unless it has all of them.
+func (p *Plan) kept(need render.Need, last Last) (map[string][]byte, bool) {
+	files := map[string][]byte{}
+	for _, name := range need.FileNames() {
+		data, ok := last(p.Relay.Name, name)
+		if !ok {
+			return nil, false
+		}
+		files[name] = data
+	}
+	return files, true
 }
 
 func use(kind render.Kind) condition.Use {

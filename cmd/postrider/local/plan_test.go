@@ -23,12 +23,14 @@ func mailRelay(namespace, name string, listeners ...v1alpha1.Listener) v1alpha1.
 	}
 }
 
+func nothing(string, string) ([]byte, bool) { return nil, false }
+
 func TestRelaysThatCannotRunSideBySide(t *testing.T) {
 	smtp := v1alpha1.Listener{Name: "smtp", Port: 25}
 	set := &manifest.Set{Relays: []v1alpha1.MailRelay{
 		mailRelay("a", "one", smtp), mailRelay("a", "two", smtp), mailRelay("b", "one", v1alpha1.Listener{Name: "smtp", Port: 26}),
 	}}
-	_, err := Plans(set, "127.0.0.1", "")
+	_, err := Plans(set, "127.0.0.1", "", nothing)
 	for _, want := range []string{
 		"a/two: listener smtp would listen on 127.0.0.1:2525, which listener smtp of one has",
 		"b/one: there is one of that name in namespace a",
@@ -57,7 +59,7 @@ func TestSecretsBecomeMaterial(t *testing.T) {
 		secret("mail", "bad", map[string][]byte{"tls.crt": cert}),
 		secret("other", "elsewhere", map[string][]byte{"users": []byte("u:$2y$10$x")}),
 	}}
-	plans, err := Plans(set, "127.0.0.1", "192.0.2.53:53")
+	plans, err := Plans(set, "127.0.0.1", "192.0.2.53:53", nothing)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +70,16 @@ func TestSecretsBecomeMaterial(t *testing.T) {
 	if len(p.Secrets) != 2 || p.Secrets[0].Missing || !strings.Contains(p.Secrets[0].Problem, `no key "tls.key"`) ||
 		!p.Secrets[1].Missing || !strings.Contains(p.Secrets[1].Problem, "there is no Secret elsewhere in the manifests") {
 		t.Errorf("secrets %+v", p.Secrets)
+	}
+	again, err := Plans(&manifest.Set{Relays: set.Relays}, "127.0.0.1", "", func(_, file string) ([]byte, bool) {
+		data, ok := p.Material[file]
+		return data, ok
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept := again[0]; len(kept.Material) != 2 || len(kept.Certificates) != 1 || len(kept.Secrets) != 3 {
+		t.Errorf("without the Secrets %d files, %d certificates and problems %+v", len(kept.Material), len(kept.Certificates), kept.Secrets)
 	}
 	if p.Relay.Spec.Replicas != 1 || p.Relay.Spec.DNS.Resolvers[0] != "192.0.2.53:53" || set.Relays[0].Spec.Replicas != 3 {
 		t.Errorf("the relay that runs: %+v", p.Relay.Spec)
