@@ -80,7 +80,9 @@ func (p *ports) add(ctx context.Context, l config.Listener, s *settings) *port {
 	})
 	p.serving.Go(func() {
 		// The context only lends its values: a port is closed by end, which lets transactions finish.
-		added.Serve(context.WithoutCancel(ctx))
+		if err := added.Serve(context.WithoutCancel(ctx)); err != nil {
+			p.relay.log.Error("listener ended", "listener", l.Name, "error", err)
+		}
 	})
 	return added
 }

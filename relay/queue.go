@@ -64,7 +64,7 @@ func (r *Relay) header(id envelope.ID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer m.Close()
+	defer func() { _ = m.Close() }() // it was only read
 	const most = 320 << 10 // what a client may send, and what we add
 	block, err := io.ReadAll(io.LimitReader(m, most))
 	if end := strings.Index(string(block), "\r\n\r\n"); end >= 0 {

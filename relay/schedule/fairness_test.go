@@ -262,7 +262,7 @@ func TestShutdownLeavesNothing(t *testing.T) {
 	s := New(Options{Store: f, Limiter: limiter, Site: blocked})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { s.Run(ctx) })
+	running.Go(func() { _ = s.Run(ctx) })
 	for range 10 {
 		running.Go(func() {
 			if job, err := s.Next(ctx); err != context.Canceled {
