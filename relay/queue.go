@@ -65,7 +65,7 @@ func (r *Relay) header(id envelope.ID) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = m.Close() }() // it was only read
-	const most = 320 << 10 // what a client may send, and what we add
+	const most = 320 << 10           // what a client may send, and what we add
 	block, err := io.ReadAll(io.LimitReader(m, most))
 	if end := strings.Index(string(block), "\r\n\r\n"); end >= 0 {
 		return block[:end+2], nil
