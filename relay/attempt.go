@@ -38,7 +38,7 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	header := r.quotable(&e, outcomes)
 	after, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
 		settle(current, &e, outcomes, time.Now(), s)
-		return s.notices(current, header, time.Now())
+		return r.owed(s, current, header, time.Now()), nil
 	})
 	if err != nil && !errors.Is(err, spool.ErrNotFound) {
 		return err
@@ -65,7 +65,8 @@ func (r *Relay) deliver(ctx context.Context, s *settings, e *envelope.Envelope) 
 		}
 		return &noticing{m, &damaged}, nil
 	}
-	return r.client.Do(ctx, s.config.Relay.Hostname, e, open, plan), damaged
+	outcomes := r.client.Do(ctx, s.config.Relay.Hostname, e, open, plan)
+	return outcomes, damaged
 }
 
 // noticing remembers that a message turned out to be damaged while it was read.

@@ -21,8 +21,10 @@ func (r *Relay) follow(ctx context.Context) error {
 	defer ticker.Stop()
 	var inForce []byte
 	for {
-		if index := r.readIndex(); index != nil && !bytes.Equal(index, inForce) {
-			if r.reload(ctx) {
+		index := r.readIndex()
+		if !bytes.Equal(index, inForce) {
+			inForce = nil // one that comes back after trouble is read again, so that the trouble is over in status, too
+			if index != nil && r.reload(ctx) {
 				inForce = index
 			}
 		}

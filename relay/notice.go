@@ -2,6 +2,8 @@ package relay
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/relay/bounce"
@@ -33,6 +35,25 @@ func (s *settings) notices(e *envelope.Envelope, header []byte, now time.Time) (
 		drafts = append(drafts, draft)
 	}
 	return drafts, nil
+}
+
+// owed makes the DSNs that an attempt owes. When they cannot be made yet, for want of a key to sign them, what was
+// delivered is recorded all the same, and a failure waits for its DSN: the recipient is tried again later.
+func (r *Relay) owed(s *settings, e *envelope.Envelope, header []byte, now time.Time) []spool.Draft {
+	settled := slices.Clone(e.Recipients)
+	drafts, err := s.notices(e, header, now)
+	if err == nil {
+		return drafts
+	}
+	r.log.Error("a DSN cannot be made yet; its recipients wait", "spool_id", e.ID, "error", err)
+	retry := s.retry(e.Accepted, rand.Float64())
+	for i := range settled {
+		if to := &settled[i]; to.State == envelope.Failed {
+			to.State, to.Due = envelope.Queued, now.Add(retry.Wait(to.Attempts))
+		}
+	}
+	e.Recipients = settled
+	return nil
 }
 
 func failed(e *envelope.Envelope) []envelope.Recipient {

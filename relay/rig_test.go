@@ -100,6 +100,16 @@ func (r *rig) configure() {
 	r.write(config.IndexFile, r.json(index))
 }
 
+// index is the one that is written.
+func (r *rig) index() []byte {
+	r.t.Helper()
+	data, err := os.ReadFile(filepath.Join(r.configDir(), config.IndexFile))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return data
+}
+
 func (r *rig) configDir() string { return filepath.Join(r.dir, "config") }
 
 func (r *rig) write(name string, data []byte) {
