@@ -288,6 +288,24 @@ func TestSigners(t *testing.T) {
 	}
 }
 
+func TestSignersTryAgain(t *testing.T) {
+	k := newKeys(t)
+	s := New([]config.Domain{k.domain}, k.path)
+	file := k.path(k.domain.Keys[0].File)
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.For(k.domain.Name); err == nil {
+		t.Fatal("signs without a key")
+	}
+	if err := os.Rename(file+".away", file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.For(k.domain.Name); err != nil {
+		t.Errorf("a failure that passed is kept: %v", err)
+	}
+}
+
 func FuzzBody(f *testing.F) {
 	k := newKeys(f)
 	s := k.signer(f)

@@ -11,8 +11,8 @@ import (
 	"github.com/postrider/postrider/relay/config"
 )
 
-// Signers are the signers of a configuration's domains. Keys are read when a domain is first asked for, once. It is
-// safe for concurrent use.
+// Signers are the signers of a configuration's domains. Keys are read when a domain is first asked for, once; a
+// failure is not kept, for it may pass. It is safe for concurrent use.
 type Signers struct {
 	path    func(file string) string
 	domains map[string]*entry
@@ -20,9 +20,8 @@ type Signers struct {
 
 type entry struct {
 	domain config.Domain
-	once   sync.Once
-	signer *Signer
-	err    error
+	mu     sync.Mutex
+	signer *Signer // nil before it was read
 }
 
 // New makes the signers of domains. path is where a file named in the configuration is: config.Config.Path.
@@ -41,8 +40,16 @@ func (s *Signers) For(domain string) (*Signer, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is not a sending domain", domain)
 	}
-	e.once.Do(func() { e.signer, e.err = Load(e.domain, s.path) })
-	return e.signer, e.err
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.signer == nil {
+		signer, err := Load(e.domain, s.path)
+		if err != nil {
+			return nil, err
+		}
+		e.signer = signer
+	}
+	return e.signer, nil
 }
 
 // Load reads a domain's keys.
