@@ -126,9 +126,10 @@ type Outcome struct {
 }
 
 // SenderDomain is whom the message is counted and routed for: the SendingDomain, else the domain of the reverse
-// path, else empty.
+// path, else empty. Mail from anyone has none, for anyone can name any: it must not use a sender's routes, with their
+// credentials, nor its limits.
 func (e *Envelope) SenderDomain() string {
-	if e.Tenant != "" {
+	if e.Tenant != "" || e.Origin == Relayed {
 		return e.Tenant
 	}
 	return DomainOf(e.ReversePath)

@@ -121,7 +121,10 @@ func (p *Policy) Accept(c Client, path, tenant string) error {
 	if c.User != "" {
 		sender = c.User
 	}
-	if domain == "" {
+	switch {
+	case c.Origin == envelope.Relayed: // anyone can name anybody, and must not use up what is theirs
+		sender = "<" + path + ">"
+	case domain == "":
 		domain = envelope.DomainOf(path)
 	}
 	if policy, ok := p.options.Limiter.Accept(rate.Subject{Sender: sender, SenderDomain: domain}); !ok {

@@ -201,6 +201,7 @@ func TestAccept(t *testing.T) {
 		{alice, "x@example.com", "news.example", "ok"},
 		{trusted, "x@example.com", "", "ok"},
 		{anyone, "", "", "ok"},
+		{anyone, "alice@example.com", "", "ok"},
 		{ClientOf("bulk", false), "x@example.com", "example.com", "451 4.7.1"},
 	} {
 		if got := outcome(p.Accept(test.client, test.path, test.tenant)); got != test.want {
@@ -209,7 +210,8 @@ func TestAccept(t *testing.T) {
 	}
 	want := []rate.Subject{
 		{Sender: "alice", SenderDomain: "news.example"}, {Sender: "x@example.com", SenderDomain: "example.com"},
-		{}, {Sender: "bulk", SenderDomain: "example.com"},
+		{Sender: "<>"}, {Sender: "<alice@example.com>"}, // neither counts against alice or her domain
+		{Sender: "bulk", SenderDomain: "example.com"},
 	}
 	if diff := cmp.Diff(want, l.asked); diff != "" {
 		t.Error(diff)
