@@ -9,12 +9,15 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"log/slog"
+	"net"
 	"strings"
 	"testing"
 
 	"github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-smtp"
 
+	"github.com/postrider/postrider/relay"
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/smtptest"
 )
@@ -153,5 +156,19 @@ func TestRefusalsAreCounted(t *testing.T) {
 	}
 	if metrics := r.metrics(); !strings.Contains(metrics, `postrider_refused_total{class="Permanent",listener="smtp"} 1`) {
 		t.Errorf("metrics:\n%s", metrics)
+	}
+}
+
+func TestADoorThatCannotOpenEndsTheRelay(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	err = relay.Run(t.Context(), relay.Options{
+		ConfigDir: t.TempDir(), DataDir: t.TempDir(), HealthAddress: taken.Addr().String(), Log: slog.New(slog.DiscardHandler),
+	})
+	if err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("the relay ended with %v", err)
 	}
 }

@@ -38,21 +38,23 @@ func newDoors(r *Relay) *doors { return &doors{relay: r, secured: make(chan stru
 
 // serve keeps the doors open until ctx is done.
 func (d *doors) serve(ctx context.Context) error {
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx) // one that fails closes the others
 	metrics := d.relay.metrics.handler()
+	open := func(listener net.Listener, err error, h http.Handler) {
+		group.Go(func() error {
+			if err != nil {
+				return err
+			}
+			return d.door(ctx, listener, h)
+		})
+	}
 	if path := d.relay.options.AdminSocket; path != "" {
 		listener, err := listenUnix(path)
-		if err != nil {
-			return err
-		}
-		group.Go(func() error { return d.door(ctx, listener, admin.Socket(d.relay, metrics)) })
+		open(listener, err, admin.Socket(d.relay, metrics))
 	}
 	if address := d.relay.options.HealthAddress; address != "" {
 		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			return fmt.Errorf("health port: %w", err)
-		}
-		group.Go(func() error { return d.door(ctx, listener, admin.Health(d.relay)) })
+		open(listener, err, admin.Health(d.relay))
 	}
 	group.Go(func() error {
 		select {
@@ -66,7 +68,7 @@ func (d *doors) serve(ctx context.Context) error {
 }
 
 func (d *doors) serveSecured(ctx context.Context, metrics http.Handler) error {
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range []struct {
 		port    int
 		clients tls.ClientAuthType
@@ -89,7 +91,12 @@ func (d *doors) door(ctx context.Context, l net.Listener, h http.Handler) error 
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(d.relay.log.Handler(), slog.LevelDebug),
+	}
+	if l.Addr().Network() != "unix" { // an admin's act there may take its time
+		server.WriteTimeout = 30 * time.Second
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
@@ -109,7 +116,9 @@ func (d *doors) configure(s *settings) {
 		d.relay.log.Error("the admin ports keep the certificate they have", "error", err)
 		return
 	}
-	if a.MetricsTokenFile != "" {
+	if a.MetricsTokenFile == "" {
+		d.token.Store(nil) // withdrawn
+	} else {
 		if token, err := os.ReadFile(s.config.Path(a.MetricsTokenFile)); err == nil {
 			trimmed := strings.TrimSpace(string(token))
 			d.token.Store(&trimmed)

@@ -107,18 +107,21 @@ func (r *Relay) close() error {
 }
 
 // run starts everything and stops it in order: listeners first, so that nothing new comes in; then the schedule,
-// so that nothing new goes out; the admin doors last, so that one can watch.
+// so that nothing new goes out; the admin doors last, so that one can watch. A door that cannot be opened or the
+// schedule's end stops it all: half a relay would be worse than one that is started again.
 func (r *Relay) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	working, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	watching, stopDoors := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopDoors()
 
 	var doors, work errgroup.Group
-	doors.Go(func() error { return r.doors.serve(watching) })
-	work.Go(func() error { return r.schedule.Run(working) })
+	doors.Go(func() error { defer stop(); return r.doors.serve(watching) })
+	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
 	work.Go(func() error { r.disk.watch(working, r.spool); return nil })
-	r.startAttempts(working, &work)
+	r.startAttempts(ctx, working, &work)
 
 	err := r.follow(ctx) // until ctx is done
 	r.stopping.Store(true)
@@ -130,10 +133,11 @@ func (r *Relay) run(ctx context.Context) error {
 	return errors.Join(err, ignoreCanceled(doors.Wait()))
 }
 
-// startAttempts runs the attempts. One that is running when ctx is done may go on for a grace period.
-func (r *Relay) startAttempts(ctx context.Context, group *errgroup.Group) {
+// startAttempts runs the attempts until ctx is done. One that is running then may go on until the grace period is
+// over, which begins when told is done: sessions that end meanwhile do not prolong it.
+func (r *Relay) startAttempts(told, ctx context.Context, group *errgroup.Group) {
 	lingering, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	context.AfterFunc(told, func() { time.AfterFunc(grace, cancel) })
 	for range attempts {
 		group.Go(func() error {
 			for {
