@@ -43,8 +43,9 @@ func (s *Store) Create() *Writer {
 // release ends the Writer's use.
 func (w *Writer) release() {
 	w.done = true
-	w.s.buffers.Put(&w.buf)
+	buf := w.buf
 	w.buf = nil
+	w.s.buffers.Put(&buf)
 }
 
 // ID is the message's spool id.
