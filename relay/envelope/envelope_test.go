@@ -2,7 +2,7 @@ package envelope
 
 import "testing"
 
-func TestSenderDomain(t *testing.T) {
+func TestSenderDomainIsNotForged(t *testing.T) {
 	for _, tc := range []struct {
 		e    Envelope
 		want string
