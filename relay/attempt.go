@@ -37,7 +37,7 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	}
 	header := r.quotable(&e, outcomes)
 	after, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
-		settle(current, &e, outcomes, time.Now(), s)
+		settle(current, &e, concluded(ctx, outcomes), time.Now(), s)
 		return r.owed(s, current, header, time.Now()), nil
 	})
 	if err != nil && !errors.Is(err, spool.ErrNotFound) {
@@ -99,10 +99,28 @@ func asReply(err error) reply.Reply {
 	return reply.Reply{Code: 451, Enhanced: "4.3.0", Text: err.Error()}
 }
 
+// concluded are the outcomes that count. When ctx is done an attempt was broken off for our own sake: what is not
+// decided then has no outcome, code 0, so that it neither expires by it nor waits longer than after a crash.
+func concluded(ctx context.Context, outcomes []envelope.Outcome) []envelope.Outcome {
+	if ctx.Err() == nil {
+		return outcomes
+	}
+	outcomes = slices.Clone(outcomes)
+	for i := range outcomes {
+		if outcomes[i].Reply.Class() == reply.Transient {
+			outcomes[i].Reply = reply.Reply{}
+		}
+	}
+	return outcomes
+}
+
 // settle carries the outcomes of the attempt over to the entry as it is stored now.
 func settle(current, attempted *envelope.Envelope, outcomes []envelope.Outcome, now time.Time, s *settings) {
 	retry := s.retry(current.Accepted, rand.Float64())
 	for i, tried := range attempted.Recipients {
+		if outcomes[i].Reply.Code == 0 {
+			continue
+		}
 		for j, r := range current.Recipients {
 			if r.Address == tried.Address {
 				current.Recipients[j] = r.After(outcomes[i], now, retry)

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -272,6 +273,11 @@ func (r *rig) page(query string) admin.Page {
 // address is where a listener listens.
 func (r *rig) address(listener string) string {
 	r.t.Helper()
+	r.eventually("listener "+listener+" to listen", func() bool {
+		return slices.ContainsFunc(r.status().Listeners, func(l status.Listener) bool {
+			return l.Name == listener && l.Address != ""
+		})
+	})
 	for _, l := range r.status().Listeners {
 		if l.Name == listener {
 			if _, err := netip.ParseAddrPort(l.Address); err != nil || l.Error != "" {
