@@ -227,8 +227,12 @@ func (s *conn) ask(limit time.Duration, what, command string) (reply.Reply, erro
 	return s.read(limit, "the reply to "+what)
 }
 
-// send puts a command into the buffer.
+// send puts a command into the buffer. A server that has already said more than it was asked is not asked further:
+// its replies would be taken for answers to what it has not heard.
 func (s *conn) send(command string) error {
+	if s.r.Buffered() > 0 {
+		return failure{reply: reply.Reply{Code: 451, Enhanced: "4.5.0", Text: "the server sent a reply before it was asked"}}
+	}
 	_, err := s.w.WriteString(command)
 	if err == nil {
 		_, err = s.w.WriteString("\r\n")
