@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/test/daemon"
+	"github.com/postrider/postrider/test/peers"
 )
 
 // engine is a mail server under test.
@@ -49,85 +45,23 @@ func (p *postrider) start(ctx context.Context, dir string, sinkPort int) (string
 
 func (p *postrider) stop() error { return p.relay.Stop() }
 
-// postfix is Debian's, with configuration, queue and log of its own. The one that the machine may run is left alone.
-type postfix struct{ dir string }
+// postfix is Debian's.
+type postfix struct{ *peers.Postfix }
 
 func (*postfix) name() string { return "postfix" }
 
-func (p *postfix) start(ctx context.Context, dir string, sinkPort int) (string, error) {
+func (p *postfix) start(_ context.Context, dir string, sinkPort int) (string, error) {
 	port, err := daemon.FreePort()
 	if err != nil {
 		return "", err
 	}
-	p.dir = filepath.Join(dir, "config")
-	for _, sub := range []string{"config", "queue", "data"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
-			return "", err
-		}
-	}
-	main := fmt.Sprintf(mainCF, dir, sinkPort)
-	master := fmt.Sprintf(masterCF, port)
-	if err := errors.Join(
-		os.WriteFile(filepath.Join(p.dir, "main.cf"), []byte(main), 0o644),
-		os.WriteFile(filepath.Join(p.dir, "master.cf"), []byte(master), 0o644),
-		command(ctx, "chown", "postfix", filepath.Join(dir, "data")),
-		command(ctx, "postfix", "-c", p.dir, "start"),
-	); err != nil {
+	p.Postfix, err = peers.NewPostfix(peers.PostfixOptions{
+		Dir: dir, Address: "127.0.0.1", Port: port, Hostname: "relay.bench.example", RelayHost: fmt.Sprintf("[127.0.0.1]:%d", sinkPort),
+	})
+	if err != nil {
 		return "", err
 	}
-	return address(port), listens(ctx, address(port))
+	return address(port), p.Start()
 }
 
-func (p *postfix) stop() error { return command(context.Background(), "postfix", "-c", p.dir, "stop") }
-
-func command(ctx context.Context, name string, args ...string) error {
-	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return nil
-}
-
-// mainCF is Debian's defaults but for where things are, who may relay and the smart host.
-const mainCF = `compatibility_level = 3.6
-queue_directory = %[1]s/queue
-data_directory = %[1]s/data
-maillog_file = %[1]s/mail.log
-maillog_file_prefixes = %[1]s
-myhostname = relay.bench.example
-mydestination =
-alias_maps =
-local_recipient_maps =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-smtpd_peername_lookup = no
-smtpd_client_connection_count_limit = 0
-smtpd_relay_restrictions = permit_mynetworks, reject
-relayhost = [127.0.0.1]:%[2]d
-`
-
-// masterCF is Debian's, without chroot, for the services that take part.
-const masterCF = `127.0.0.1:%d inet n - n - - smtpd
-pickup    unix  n - n 60   1 pickup
-cleanup   unix  n - n -    0 cleanup
-qmgr      unix  n - n 300  1 qmgr
-tlsmgr    unix  - - n 1000? 1 tlsmgr
-rewrite   unix  - - n -    - trivial-rewrite
-bounce    unix  - - n -    0 bounce
-defer     unix  - - n -    0 bounce
-trace     unix  - - n -    0 bounce
-verify    unix  - - n -    1 verify
-flush     unix  n - n 1000? 0 flush
-proxymap  unix  - - n -    - proxymap
-proxywrite unix - - n -    1 proxymap
-smtp      unix  - - n -    - smtp
-relay     unix  - - n -    - smtp
-showq     unix  n - n -    - showq
-error     unix  - - n -    - error
-retry     unix  - - n -    - error
-discard   unix  - - n -    - discard
-local     unix  - n n -    - local
-anvil     unix  - - n -    1 anvil
-scache    unix  - - n -    1 scache
-postlog   unix-dgram n - n - 1 postlogd
-`
+func (p *postfix) stop() error { return p.Stop() }

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,17 +18,21 @@ import (
 type PostfixOptions struct {
 	// Dir is its directory; it must not be inside one that only root may enter, for Postfix runs as others.
 	Dir string
-	// Address is the IP address it listens on, at port 25.
+	// Address is the IP address it listens on, at Port; 25 if zero.
 	Address string
+	Port    int
 	// Hostname is the name in its greeting.
 	Hostname string
 	// Domain is taken with all domains below it, any local part.
 	Domain string
+	// RelayHost, in place of Domain, is where all mail from loopback is sent on to: "[127.0.0.1]:2525".
+	RelayHost string
 	// CertPEM and KeyPEM are what it offers STARTTLS with.
 	CertPEM, KeyPEM []byte
 }
 
-// Postfix is a mail exchanger that keeps what it gets.
+// Postfix is Debian's, with configuration, queue and log of its own: a mail exchanger that keeps what it gets, or a
+// relay. One that the machine may run otherwise is left alone.
 type Postfix struct{ o PostfixOptions }
 
 // Message is a message that Postfix delivered.
@@ -47,11 +53,15 @@ func NewPostfix(o PostfixOptions) (*Postfix, error) {
 			return nil, err
 		}
 	}
-	replace := strings.NewReplacer("{dir}", o.Dir, "{address}", o.Address, "{hostname}", o.Hostname,
-		"{domain}", strings.ReplaceAll(o.Domain, ".", `\.`))
+	replace := strings.NewReplacer("{dir}", o.Dir, "{address}", o.Address, "{hostname}", o.Hostname, "{relayhost}", o.RelayHost,
+		"{port}", strconv.Itoa(cmp.Or(o.Port, 25)), "{domain}", strings.ReplaceAll(o.Domain, ".", `\.`))
+	role := takes
+	if o.RelayHost != "" {
+		role = relays
+	}
 	for name, content := range map[string]string{
-		"main.cf":   replace.Replace(mainCF),
-		"master.cf": masterCF,
+		"main.cf":   replace.Replace(mainCF + role),
+		"master.cf": replace.Replace(masterCF),
 		"domains":   replace.Replace(`/^(.+\.)?{domain}$/ taken` + "\n"),
 		"cert.pem":  string(o.CertPEM),
 		"key.pem":   string(o.KeyPEM),
@@ -154,6 +164,7 @@ func tail(log []byte) string {
 	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
+// mainCF is Debian's defaults but for where things are.
 const mainCF = `compatibility_level = 3.6
 queue_directory = {dir}/queue
 data_directory = {dir}/data
@@ -163,12 +174,21 @@ myhostname = {hostname}
 mydestination =
 inet_interfaces = {address}
 inet_protocols = ipv4
-mynetworks =
 alias_maps =
 local_recipient_maps =
-smtpd_relay_restrictions = reject_unauth_destination
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
+`
+
+// relays is Debian's defaults but for who may relay and the smart host.
+const relays = `mynetworks = 127.0.0.0/8
+smtpd_relay_restrictions = permit_mynetworks, reject
+relayhost = {relayhost}
+`
+
+// takes keeps the mail of a domain in one folder.
+const takes = `mynetworks =
+smtpd_relay_restrictions = reject_unauth_destination
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = {dir}/cert.pem
 smtpd_tls_key_file = {dir}/key.pem
@@ -185,7 +205,8 @@ virtual_transport = virtual
 virtual_destination_recipient_limit = 1
 `
 
-const masterCF = `smtp      inet  n - n - - smtpd
+// masterCF is Debian's, without chroot.
+const masterCF = `{port}    inet  n - n - - smtpd
 pickup    unix  n - n 60 1 pickup
 cleanup   unix  n - n - 0 cleanup
 qmgr      unix  n - n 300 1 qmgr
