@@ -116,19 +116,28 @@ func (d *doors) configure(s *settings) {
 		d.relay.log.Error("the admin ports keep the certificate they have", "error", err)
 		return
 	}
-	if a.MetricsTokenFile == "" {
-		d.token.Store(nil) // withdrawn
-	} else {
-		if token, err := os.ReadFile(s.config.Path(a.MetricsTokenFile)); err == nil {
-			trimmed := strings.TrimSpace(string(token))
-			d.token.Store(&trimmed)
-		}
-	}
+	d.takeToken(s, a.MetricsTokenFile)
 	select {
 	case <-d.secured:
 	default:
 		close(d.secured)
 	}
+}
+
+// takeToken takes up the token of the metrics port. One that cannot be read leaves that before in force; one that is
+// no longer named is withdrawn.
+func (d *doors) takeToken(s *settings, file string) {
+	if file == "" {
+		d.token.Store(nil)
+		return
+	}
+	token, err := os.ReadFile(s.config.Path(file))
+	if err != nil {
+		d.relay.log.Error("the metrics port keeps the token it has", "error", err)
+		return
+	}
+	trimmed := strings.TrimSpace(string(token))
+	d.token.Store(&trimmed)
 }
 
 func (d *doors) metricsToken() string {
