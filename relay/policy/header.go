@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/mail"
+	"slices"
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
@@ -77,7 +78,16 @@ func (p *Policy) author(c Client, fields []message.Field) (string, error) {
 			return "", refuse(550, "5.7.1", "You may not send with From at %s", domain)
 		}
 	}
-	return domains[0], nil
+	return p.signedAs(domains), nil
+}
+
+// signedAs is the first of the domains of From that signs, so that it is not put behind another to go unsigned; else
+// the first of them.
+func (p *Policy) signedAs(domains []string) string {
+	if i := slices.IndexFunc(domains, func(d string) bool { return p.domains[d].Sign }); i >= 0 {
+		return domains[i]
+	}
+	return domains[0]
 }
 
 // fromDomains are the domains of the addresses in From: at least one. Names in any character set will do: only the
