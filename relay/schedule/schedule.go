@@ -237,7 +237,7 @@ func (s *Scheduler) Wake(entries ...envelope.Envelope) {
 		switch due := e.Due(); {
 		case e.Held != "" || due.IsZero():
 		case due.After(now):
-			s.scanBy(due)
+			s.scanBy(now.Add(due.Sub(now))) // by the clock that is never set
 		default:
 			s.wake(e)
 		}
