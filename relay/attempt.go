@@ -32,12 +32,10 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	}
 	outcomes, damaged := r.deliver(ctx, s, &e)
 	r.schedule.Delivered(job)
-	if damaged != nil {
-		return r.quarantine(e.Key(), damaged)
-	}
 	header := r.quotable(&e, outcomes)
 	after, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
 		settle(current, &e, concluded(ctx, outcomes), time.Now(), s)
+		r.quarantine(current, damaged)
 		return r.owed(s, current, header, time.Now()), nil
 	})
 	if err != nil && !errors.Is(err, spool.ErrNotFound) {
@@ -144,12 +142,12 @@ func (r *Relay) quotable(e *envelope.Envelope, outcomes []envelope.Outcome) []by
 
 func unsuccessful(o envelope.Outcome) bool { return o.Reply.Class() != reply.Success }
 
-// quarantine holds an entry whose stored octets fail their checksum, so that all others flow.
-func (r *Relay) quarantine(k envelope.Key, damaged error) error {
-	r.log.Error("message is damaged in the spool; held", "spool_id", k.ID, "domain", k.Domain, "error", damaged)
-	_, _, err := r.spool.Change(k, func(e *envelope.Envelope) ([]spool.Draft, error) {
-		e.Held = "damaged in the spool: " + damaged.Error()
-		return nil, nil
-	})
-	return err
+// quarantine holds an entry whose stored octets fail their checksum, so that all others flow. What was settled
+// before the damage was met stays settled.
+func (r *Relay) quarantine(e *envelope.Envelope, damaged error) {
+	if damaged == nil {
+		return
+	}
+	e.Held = damaged.Error()
+	r.log.Error("message held: it is damaged", "spool_id", e.ID, "domain", e.Domain, "error", damaged)
 }
