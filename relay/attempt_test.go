@@ -2,12 +2,15 @@ package relay
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
+	"github.com/postrider/postrider/relay/spool"
 )
 
 // TestAnAttemptThatIsBrokenOffEndsNothing: stopping the relay is no reason to give up mail at the end of its life.
@@ -41,5 +44,15 @@ func TestAnAttemptThatIsBrokenOffEndsNothing(t *testing.T) {
 				t.Errorf("%s: %s, want %s", r.Address, r.State, tc.want[i])
 			}
 		}
+	}
+}
+
+func TestDamagedMailIsHeldAndTheRestFlows(t *testing.T) {
+	r := &Relay{log: slog.New(slog.DiscardHandler)}
+	sound, damaged := envelope.Envelope{}, envelope.Envelope{}
+	r.quarantine(&sound, nil)
+	r.quarantine(&damaged, fmt.Errorf("chunk 3: %w", spool.ErrDamaged))
+	if sound.Held != "" || damaged.Held != "chunk 3: damaged in the spool" {
+		t.Errorf("held: %q, %q", sound.Held, damaged.Held)
 	}
 }
