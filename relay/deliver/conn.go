@@ -43,7 +43,7 @@ func (c *Client) connect(ctx context.Context, t target) (_ *conn, reached bool, 
 	defer cancel()
 	nc, err := c.o.Dial(dialing, "tcp", t.key.addr.String())
 	if err != nil {
-		return nil, false, failure{reply.Reply{Code: 421, Enhanced: "4.4.1", Text: fmt.Sprintf("connect to %s: %v", t, err)}, err}
+		return nil, false, failure{reply.Reply{Code: 421, Enhanced: "4.4.1", Text: fmt.Sprintf("connect to %s: %v", t, reason(err))}, err}
 	}
 	s := c.newConn(nc, t.key)
 	stop := context.AfterFunc(ctx, s.abort)
@@ -56,6 +56,15 @@ func (c *Client) connect(ctx context.Context, t target) (_ *conn, reached bool, 
 		return nil, true, err
 	}
 	return s, true, nil
+}
+
+// reason is why a connection could not be made, without the address that net repeats.
+func reason(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 func (c *Client) newConn(nc net.Conn, k key) *conn {
