@@ -86,7 +86,7 @@ verify: ## Generated files, module files, formatting and imports are as they sho
 	@hack/verify.sh
 
 .PHONY: vulncheck
-vulncheck: ## Known vulnerabilities that our code reaches (asks vuln.go.dev)
+vulncheck: ## Known vulnerabilities that our code reaches; needs the Internet
 	@$(TOOLS) govulncheck=golang.org/x/vuln/cmd/govulncheck
 	@bin/tools/govulncheck ./...
 
