@@ -58,9 +58,9 @@ test: gotestsum kube-test ## Every test that needs no root: unit, engine over re
 	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: e2e
-e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; needs root
+e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; needs root (RUN='TestDeliver|TestOutage': only these)
 	@hack/step.sh "loading $(IMG)" bin/cluster load bin/image.tar
-	@test/e2e/run.sh $(E2EFLAGS)
+	@test/e2e/run.sh $(if $(RUN),-test.run='$(RUN)')
 
 .PHONY: bench
 bench: ## The engine beside Postfix and the floor program; writes bin/bench.json

@@ -24,12 +24,11 @@ func TestDelete(t *testing.T) {
 	}
 	s.swaks(t, "this one stays")
 	eventually(t, 20*time.Second, "queued", func() error { return s.queued(1) })
-	holder := s.holder(t, replicas)
+	want := []string{"persistentvolumeclaim/" + s.claim(t, s.holder(t, replicas))}
 
 	for _, kind := range []string{"ratelimitpolicy", "sendingdomain", "mailrelay"} {
 		must(t)(kubectl("delete", kind, "--all", "-n", s.namespace, "--timeout=120s"))
 	}
-	want := []string{"persistentvolumeclaim/" + s.claim(t, holder)}
 	eventually(t, 60*time.Second, "no child but the claim with mail", func() error {
 		left, err := s.children()
 		if err == nil && !slices.Equal(left, want) {

@@ -25,6 +25,7 @@ func TestSamplesTwice(t *testing.T) {
 		}
 		t.Run(filepath.Base(sample), func(t *testing.T) {
 			must(t)(kubectl("apply", "-n", ns, "-f", sample))
+			time.Sleep(5 * time.Second) // long enough for a reconcile to have begun
 			eventually(t, 60*time.Second, "the operator is done", func() error { return quiet(5 * time.Second) })
 			second := must(t)(kubectl("apply", "-n", ns, "-f", sample))
 			for line := range strings.Lines(second) {
@@ -32,8 +33,8 @@ func TestSamplesTwice(t *testing.T) {
 					t.Errorf("a second apply: %s", line)
 				}
 			}
-			time.Sleep(5 * time.Second) // long enough for a reconcile to have written
-			if err := quiet(4 * time.Second); err != nil {
+			time.Sleep(5 * time.Second)
+			if err := quiet(5 * time.Second); err != nil {
 				t.Error(err)
 			}
 			begin := time.Now()

@@ -48,7 +48,7 @@ type Message struct {
 // NewPostfix writes the configuration; Start starts it.
 func NewPostfix(o PostfixOptions) (*Postfix, error) {
 	p := &Postfix{o: o}
-	for _, dir := range []string{"queue", "data", "mail"} {
+	for _, dir := range []string{"etc", "queue", "data", "mail"} {
 		if err := os.MkdirAll(p.path(dir), 0o755); err != nil {
 			return nil, err
 		}
@@ -60,11 +60,11 @@ func NewPostfix(o PostfixOptions) (*Postfix, error) {
 		role = relays
 	}
 	for name, content := range map[string]string{
-		"main.cf":   replace.Replace(mainCF + role),
-		"master.cf": replace.Replace(masterCF),
-		"domains":   replace.Replace(`/^(.+\.)?{domain}$/ taken` + "\n"),
-		"cert.pem":  string(o.CertPEM),
-		"key.pem":   string(o.KeyPEM),
+		"etc/main.cf":   replace.Replace(mainCF + role),
+		"etc/master.cf": replace.Replace(masterCF),
+		"etc/domains":   replace.Replace(`/^(.+\.)?{domain}$/ taken` + "\n"),
+		"etc/cert.pem":  string(o.CertPEM),
+		"etc/key.pem":   string(o.KeyPEM),
 	} {
 		if err := os.WriteFile(p.path(name), []byte(content), 0o644); err != nil {
 			return nil, err
@@ -97,7 +97,7 @@ func (p *Postfix) running() bool { return p.control("status") == nil }
 func (p *Postfix) control(verb string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "postfix", "-c", p.o.Dir, verb).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "postfix", "-c", p.path("etc"), verb).CombinedOutput()
 	if err != nil {
 		log, _ := os.ReadFile(p.path("postfix.log"))
 		return fmt.Errorf("postfix %s: %w: %s%s", verb, err, out, tail(log))
@@ -190,12 +190,12 @@ relayhost = {relayhost}
 const takes = `mynetworks =
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_tls_security_level = may
-smtpd_tls_cert_file = {dir}/cert.pem
-smtpd_tls_key_file = {dir}/key.pem
+smtpd_tls_cert_file = {dir}/etc/cert.pem
+smtpd_tls_key_file = {dir}/etc/key.pem
 smtpd_tls_received_header = yes
 message_size_limit = 104857600
 virtual_mailbox_limit = 0
-virtual_mailbox_domains = regexp:{dir}/domains
+virtual_mailbox_domains = regexp:{dir}/etc/domains
 virtual_mailbox_maps = static:inbox/
 virtual_mailbox_base = {dir}/mail
 virtual_minimum_uid = 1
