@@ -58,7 +58,8 @@ test: gotestsum kube-test ## Every test that needs no root: unit, engine over re
 	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: e2e
-e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; needs root (RUN='TestDeliver|TestOutage': only these)
+e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; needs root (RUN=TestOutage: only that)
+	@hack/packages.sh peers
 	@hack/step.sh "loading $(IMG)" bin/cluster load bin/image.tar
 	@test/e2e/run.sh $(if $(RUN),-test.run='$(RUN)')
 
@@ -123,7 +124,7 @@ help: ## This list
 # What the tests and the cluster themselves run.
 .PHONY: packages gotestsum kube-test
 packages:
-	@hack/packages.sh
+	@hack/packages.sh cluster
 gotestsum:
 	@$(TOOLS) gotestsum=gotest.tools/gotestsum
 kube-test:

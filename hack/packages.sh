@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the cluster and the end-to-end tests run, and starts none of their services.
+# Installs the Debian packages that are missing of a group, and starts none of their services.
 #
-#   hack/packages.sh [PACKAGE...]
+#   hack/packages.sh cluster...    what the throwaway cluster runs
+#   hack/packages.sh peers...      what the end-to-end tests talk to
 set -euo pipefail
 
-packages=("$@")
-if ((${#packages[@]} == 0)); then
-	packages=(containerd runc containernetworking-plugins iptables iproute2 conntrack socat
-		swaks libnet-ssleay-perl postfix unbound python3-dkim)
-fi
+packages=()
+for group in "$@"; do
+	case $group in
+	cluster) packages+=(containerd runc containernetworking-plugins iptables iproute2 conntrack socat) ;;
+	peers) packages+=(swaks libnet-ssleay-perl postfix unbound python3-dkim) ;;
+	*)
+		echo "packages: there is no group $group" >&2
+		exit 2
+		;;
+	esac
+done
 
 missing=()
 for package in "${packages[@]}"; do
