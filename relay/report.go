@@ -93,6 +93,8 @@ func (r *Relay) explain(d status.Destination) status.Destination {
 	case oldest.Held != "":
 		d.Reason, d.Since = status.Held, oldest.Accepted
 	case d.Reason != "":
+	case last == nil && oldest.Attempts() > 0: // a crash broke the attempt off: it is repeated when its lease ends
+		d.Reason, d.Since = status.Deferred, oldest.Due().Add(-envelope.AttemptLease)
 	case last == nil:
 		d.Reason, d.Since = status.Ready, oldest.Due()
 	default:
