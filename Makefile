@@ -47,8 +47,8 @@ sink-image: ## bin/sink.tar, the image of the mail exchanger that a demonstratio
 	@hack/step.sh "packing $(SINK_IMG)" go run ./hack/image -name $(SINK_IMG) -out bin/sink.tar -user 65532:65532 bin/sink
 
 .PHONY: generate
-generate: ## Deep copies, CRDs, RBAC and the API reference from the Go types
-	@$(TOOLS) controller-gen=sigs.k8s.io/controller-tools/cmd/controller-gen crd-ref-docs=github.com/elastic/crd-ref-docs
+generate: ## Deep copies, CRDs and the API reference from the Go types
+	@$(TOOLS) controller-gen=sigs.k8s.io/controller-tools/cmd/controller-gen
 	@hack/step.sh "generating" hack/generate.sh
 
 ##@ Test
@@ -64,7 +64,7 @@ e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; nee
 	@test/e2e/run.sh $(if $(RUN),-test.run='$(RUN)')
 
 .PHONY: bench
-bench: ## The engine beside Postfix and the floor program; writes bin/bench.json
+bench: ## The engine beside Postfix; writes bin/bench.json
 	go run ./hack/bench
 
 .PHONY: crash

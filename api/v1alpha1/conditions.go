@@ -83,7 +83,6 @@ const (
 // Reasons of a RateLimitPolicy's conditions.
 const (
 	ReasonTargetNotFound      = "TargetNotFound"
-	ReasonInvalid             = "Invalid"
 	ReasonProgrammed          = "Programmed"
 	ReasonPartiallyProgrammed = "PartiallyProgrammed"
 )

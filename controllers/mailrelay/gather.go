@@ -18,12 +18,6 @@ import (
 	"github.com/postrider/postrider/relay/config"
 )
 
-// Names of the status port's files among the material, as render gives them.
-const (
-	adminCert = "admin.crt"
-	adminKey  = "admin.key"
-)
-
 // facts are what gathering found out and only the status is about.
 type facts struct {
 	secrets      []condition.Secret
@@ -172,7 +166,7 @@ func (p *pass) admin(ctx context.Context, own map[string][]byte) (*render.Admin,
 	if err != nil {
 		return nil, err
 	}
-	had := pki.Leaf{Certificate: own[adminCert], Key: own[adminKey]}
+	had := pki.Leaf{Certificate: own[render.AdminCertFile], Key: own[render.AdminKeyFile]}
 	leaf, _, err := authority.Ensure(had, pki.RelayRequest(p.relay.Namespace, p.relay.Name), p.now)
 	if err != nil {
 		return nil, err
