@@ -26,7 +26,7 @@ func (r *Relay) Mail(_ context.Context, c *listener.Session) error {
 }
 
 // Rcpt implements listener.Handler.
-func (r *Relay) Rcpt(_ context.Context, c *listener.Session, to string) error {
+func (r *Relay) Rcpt(_ context.Context, c *listener.Session, to envelope.Recipient) error {
 	return r.countRefused(c, r.rcpt(c, to))
 }
 
@@ -52,13 +52,14 @@ func (r *Relay) mail(c *listener.Session) error {
 }
 
 // rcpt: may this client send to this recipient?
-func (r *Relay) rcpt(c *listener.Session, to string) error {
+func (r *Relay) rcpt(c *listener.Session, to envelope.Recipient) error {
 	s := r.settings.Load()
-	address, err := s.policy.Recipient(policy.ClientOf(c.User, c.Trusted), to)
+	var err error
+	to.Address, err = s.policy.Recipient(policy.ClientOf(c.User, c.Trusted), to.Address)
 	if err != nil {
 		return err
 	}
-	c.Recipients = append(c.Recipients, address)
+	c.Recipients = append(c.Recipients, to)
 	return nil
 }
 
@@ -129,23 +130,23 @@ func entriesFor(c *listener.Session, client policy.Client, v policy.Verdict, now
 	var entries []envelope.Envelope
 	at := map[string]int{}
 	seen := map[string]bool{}
-	for _, address := range c.Recipients {
-		if seen[address] {
+	for _, to := range c.Recipients {
+		if seen[to.Address] {
 			continue
 		}
-		seen[address] = true
-		domain := envelope.DomainOf(address)
+		seen[to.Address] = true
+		domain := envelope.DomainOf(to.Address)
 		i, known := at[domain]
 		if !known {
 			i = len(entries)
 			at[domain] = i
 			entries = append(entries, envelope.Envelope{
 				Domain: domain, ReversePath: c.ReversePath, Tenant: v.Tenant, User: c.User, Origin: client.Origin,
-				Accepted: now, EightBit: c.EightBit, UTF8: c.UTF8,
+				Accepted: now, EightBit: c.EightBit, UTF8: c.UTF8, EnvelopeID: c.EnvelopeID, Return: c.Return,
 			})
 		}
-		entries[i].Recipients = append(entries[i].Recipients,
-			envelope.Recipient{Address: address, State: envelope.Queued, Due: now})
+		to.State, to.Due = envelope.Queued, now
+		entries[i].Recipients = append(entries[i].Recipients, to)
 	}
 	return entries
 }

@@ -56,6 +56,10 @@ type Relay struct {
 	Cordoned []string `json:"cordoned,omitempty"`
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin `json:"admin,omitempty"`
+	// Filters judge mail before it is accepted, in this order.
+	Filters []Filter `json:"filters,omitempty"`
+	// Webhooks are told what becomes of mail.
+	Webhooks []Webhook `json:"webhooks,omitempty"`
 }
 
 // ListenerMode says whom a listener is for.
@@ -90,6 +94,11 @@ type Listener struct {
 	KeyFile  string `json:"keyFile,omitempty"`
 	// UsersFile holds htpasswd lines with bcrypt hashes; set when the listener offers AUTH.
 	UsersFile string `json:"usersFile,omitempty"`
+	// ProxyCIDRs are the proxies that name the client in a PROXY protocol header, v1 or v2. When set, a connection
+	// from elsewhere, or without a valid header, is closed; empty for no PROXY protocol.
+	ProxyCIDRs []string `json:"proxyCIDRs,omitempty"`
+	// HideClient keeps the client's name and address out of Received.
+	HideClient bool `json:"hideClient,omitempty"`
 }
 
 // Senders says what a trusted client may send as.
@@ -113,15 +122,53 @@ type Queue struct {
 	MaxMessageAgeSeconds int   `json:"maxMessageAgeSeconds"`
 	DelayWarningSeconds  int   `json:"delayWarningSeconds"` // 0: no delay DSN
 	MaxMessageBytes      int64 `json:"maxMessageBytes"`
+	// BareNewline says what becomes of an LF without CR in a message; empty is Reject.
+	BareNewline BareNewline `json:"bareNewline,omitempty"`
 }
 
-// Route says where mail goes. The first route that matches wins; exactly one of MX and SmartHosts is set.
+// BareNewline says what becomes of an LF without CR in a message. A CR alone and NUL are always refused.
+type BareNewline string
+
+const (
+	BareNewlineReject    BareNewline = "Reject"    // 550 5.6.0
+	BareNewlineNormalize BareNewline = "Normalize" // becomes CRLF, before it is signed
+)
+
+// Route says where mail goes. The first route that matches wins; exactly one of MX, SmartHosts, LMTP and Backup is set.
 type Route struct {
 	Name  string `json:"name"`
 	Match Match  `json:"match"`
 	MX    *MX    `json:"mx,omitempty"`
-	// SmartHosts are tried in order.
+	// SmartHosts are tried in order; one that is down is passed over until a probe finds it up.
 	SmartHosts []SmartHost `json:"smartHosts,omitempty"`
+	// LMTP is the mailbox server of the match's recipient domains (RFC 2033).
+	LMTP *LMTP `json:"lmtp,omitempty"`
+	// Backup holds mail for a primary that is down.
+	Backup *Backup `json:"backup,omitempty"`
+	// VerifyRecipients says whether strangers' recipients are verified at RCPT; empty is None. Not for MX.
+	VerifyRecipients Verify `json:"verifyRecipients,omitempty"`
+}
+
+// Verify says how recipients are verified before they are accepted.
+type Verify string
+
+const (
+	VerifyNone  Verify = "None"
+	VerifyProbe Verify = "Probe" // ask the next hop: MAIL FROM:<>, RCPT
+)
+
+// LMTP is a mailbox server. STARTTLS is used when it is offered, unverified.
+type LMTP struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+}
+
+// Backup is the primary that mail is held for while it is down.
+type Backup struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+	// ProbeSeconds is how often a primary that is down is asked.
+	ProbeSeconds int `json:"probeSeconds"`
 }
 
 // Match selects mail; an empty list matches all, a list matches any of its members literally.
@@ -155,8 +202,21 @@ type SmartHost struct {
 	// UsernameFile and PasswordFile hold the credentials for AUTH; empty for none.
 	UsernameFile string `json:"usernameFile,omitempty"`
 	PasswordFile string `json:"passwordFile,omitempty"`
+	// OAuth2 gets tokens for AUTH XOAUTH2, in place of PasswordFile.
+	OAuth2 *OAuth2 `json:"oauth2,omitempty"`
 	// CAFile is a PEM bundle that the host's chain must end in; empty for the system's.
 	CAFile string `json:"caFile,omitempty"`
+}
+
+// OAuth2 is how access tokens are got: with a refresh token (RFC 6749 §6), or with the client's own credentials
+// (§4.4) when there is none.
+type OAuth2 struct {
+	TokenURL string   `json:"tokenURL"`
+	Scopes   []string `json:"scopes,omitempty"`
+	// ClientIDFile and ClientSecretFile name the client; RefreshTokenFile is empty for the client's own credentials.
+	ClientIDFile     string `json:"clientIDFile"`
+	ClientSecretFile string `json:"clientSecretFile,omitempty"`
+	RefreshTokenFile string `json:"refreshTokenFile,omitempty"`
 }
 
 // Egress is how the world sees this relay.
@@ -204,6 +264,66 @@ type RatePolicy struct {
 	Burst      int `json:"burst,omitempty"`
 	// MaxConnections at the same time; 0 for no such limit.
 	MaxConnections int `json:"maxConnections,omitempty"`
+	// RecipientsPerMessage is how many recipients a transaction has, MessagesPerConnection how many transactions a
+	// connection; 0 for no such limit. Both are for the Delivery stage.
+	RecipientsPerMessage  int `json:"recipientsPerMessage,omitempty"`
+	MessagesPerConnection int `json:"messagesPerConnection,omitempty"`
+}
+
+// OnFailure says what a filter that gives no verdict means.
+type OnFailure string
+
+const (
+	FailAccept OnFailure = "Accept" // the next filter is asked
+	FailDefer  OnFailure = "Defer"  // 451 4.7.1
+)
+
+// Filter judges mail before it is accepted. Exactly one of DNSBL, Rspamd and Milter is set.
+type Filter struct {
+	Name string `json:"name"`
+	// TimeoutSeconds bounds one question.
+	TimeoutSeconds int       `json:"timeoutSeconds"`
+	OnFailure      OnFailure `json:"onFailure"`
+	DNSBL          *DNSBL    `json:"dnsbl,omitempty"`
+	Rspamd         *Rspamd   `json:"rspamd,omitempty"`
+	Milter         *Milter   `json:"milter,omitempty"`
+}
+
+// DNSBL looks clients up that are neither authenticated nor trusted (RFC 5782).
+type DNSBL struct {
+	Zones  []string    `json:"zones"`
+	Action DNSBLAction `json:"action"`
+}
+
+// DNSBLAction is what becomes of a client that is listed.
+type DNSBLAction string
+
+const (
+	DNSBLReject DNSBLAction = "Reject" // 550 5.7.1
+	DNSBLReport DNSBLAction = "Report" // a line in the log, and a count
+)
+
+// Rspamd asks rspamd over HTTP (its /checkv2).
+type Rspamd struct {
+	URL string `json:"url"`
+	// PasswordFile holds the password, if it wants one.
+	PasswordFile string `json:"passwordFile,omitempty"`
+}
+
+// Milter asks a mail filter (the Sendmail protocol, version 6).
+type Milter struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+}
+
+// Webhook is told what becomes of mail, as CloudEvents over HTTP.
+type Webhook struct {
+	Name string `json:"name"`
+	URL  string `json:"url"`
+	// SecretFile holds the key that requests are signed with.
+	SecretFile string `json:"secretFile,omitempty"`
+	// Types are those of relay/event; empty for all.
+	Types []string `json:"types,omitempty"`
 }
 
 // Admin is the door for the operator (mTLS) and for metrics.
@@ -226,6 +346,23 @@ type Domain struct {
 	// answered 451 4.7.5: never unsigned.
 	Sign bool      `json:"sign"`
 	Keys []DKIMKey `json:"keys,omitempty"`
+	// Suppression is what becomes of mail for recipients that bounced; nil for nothing.
+	Suppression *Suppression `json:"suppression,omitempty"`
+}
+
+// SuppressionAction is what becomes of mail for a recipient that failed for good lately.
+type SuppressionAction string
+
+const (
+	SuppressReject SuppressionAction = "Reject" // 550 5.1.1 at RCPT
+	SuppressDrop   SuppressionAction = "Drop"   // accepted, and booked as suppressed
+)
+
+// Suppression keeps recipients that failed for good from being tried again.
+type Suppression struct {
+	Action SuppressionAction `json:"action"`
+	// Seconds is how long a recipient stays on the list.
+	Seconds int64 `json:"seconds"`
 }
 
 // Algorithm of a DKIM key.

@@ -53,6 +53,10 @@ type Envelope struct {
 	EightBit bool `json:"eightBit,omitempty"`
 	// UTF8 says that the message needs SMTPUTF8 (RFC 6531).
 	UTF8 bool `json:"utf8,omitempty"`
+	// EnvelopeID is the ENVID of MAIL, decoded (RFC 3461 §4.4); empty for none.
+	EnvelopeID string `json:"envelopeID,omitempty"`
+	// Return is the RET of MAIL: how much of the message a failure DSN returns (RFC 3461 §4.3).
+	Return Return `json:"return,omitempty"`
 	// Held is the reason for which an admin holds the entry; empty when nobody does.
 	Held string `json:"held,omitempty"`
 	// Recipients still in the queue. One that reached a final state leaves the record when that is stored.
@@ -98,11 +102,39 @@ const (
 	Removed Disposition = "Removed"
 )
 
+// Return is how much of a message a DSN returns (RFC 3461 §4.3).
+type Return string
+
+const (
+	// ReturnDefault leaves it to us: the header.
+	ReturnDefault Return = ""
+	ReturnFull    Return = "FULL"
+	ReturnHeaders Return = "HDRS"
+)
+
+// Notify is what a sender wants to hear about a recipient (RFC 3461 §4.1), as a set. The zero value leaves it to us:
+// failures, and delays where the mail was submitted here.
+type Notify uint8
+
+const (
+	NotifyNever Notify = 1 << iota // alone
+	NotifySuccess
+	NotifyFailure
+	NotifyDelay
+)
+
+// Has says whether n holds all of what.
+func (n Notify) Has(what Notify) bool { return n&what == what }
+
 // Recipient is one address and its state.
 type Recipient struct {
 	// Address is the address of RCPT TO, without brackets, quoted where RFC 5321 wants it.
 	Address string      `json:"address"`
 	State   Disposition `json:"state"`
+	// Notify and Original are the NOTIFY and ORCPT of RCPT; Original is decoded, "rfc822;user@example.com", and empty
+	// for none (RFC 3461 §4.1, §4.2).
+	Notify   Notify `json:"notify,omitempty"`
+	Original string `json:"original,omitempty"`
 	// Attempts begun so far.
 	Attempts int `json:"attempts,omitempty"`
 	// Due is when the next attempt may begin.
@@ -113,8 +145,22 @@ type Recipient struct {
 	DelayNotified bool `json:"delayNotified,omitempty"`
 }
 
+// Handover says who tells the sender of a success (RFC 3461 §5.2.2).
+type Handover string
+
+const (
+	// HandoverRelayed: the next hop does not know DSNs; if one is due, ours is the last: "relayed".
+	HandoverRelayed Handover = ""
+	// HandoverPassed: the next hop was told what the sender wants, and it is its duty now.
+	HandoverPassed Handover = "Passed"
+	// HandoverFinal: it is in the mailbox (LMTP): "delivered".
+	HandoverFinal Handover = "Final"
+)
+
 // Outcome is how an attempt ended for one recipient.
 type Outcome struct {
+	// Handover is what a success means for DSNs.
+	Handover Handover `json:"handover,omitempty"`
 	// Reply is the final reply: the peer's, or one we made up when there was none (421 4.4.1 no route).
 	Reply reply.Reply `json:"reply"`
 	// NextHop is the host and address spoken to, "mx1.example.com[192.0.2.1]:25"; empty when none was reached.

@@ -9,14 +9,15 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
 )
 
 // discard is a Handler that accepts and forgets.
 type discard struct{}
 
-func (discard) Mail(context.Context, *Session) error         { return nil }
-func (discard) Rcpt(context.Context, *Session, string) error { return nil }
+func (discard) Mail(context.Context, *Session) error                     { return nil }
+func (discard) Rcpt(context.Context, *Session, envelope.Recipient) error { return nil }
 func (discard) Data(_ context.Context, _ *Session, _ []byte, body io.Reader) (reply.Reply, error) {
 	_, err := io.Copy(io.Discard, body)
 	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "gone"}, err

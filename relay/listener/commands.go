@@ -241,11 +241,12 @@ func (s *session) rcptTo(ctx context.Context, args string) {
 		s.say(452, "4.5.3", "Too many recipients; send another copy for the others")
 		return
 	}
-	to, err := recipient(path)
+	address, err := recipient(path)
 	if err != nil {
 		s.badAddress("5.1.3", err)
 		return
 	}
+	to := envelope.Recipient{Address: address}
 	before := len(s.Recipients)
 	if err := s.handler.Rcpt(ctx, &s.Session, to); err != nil {
 		s.Recipients = s.Recipients[:before]

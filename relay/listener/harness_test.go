@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/smtptest"
 )
@@ -27,7 +28,7 @@ type spool struct {
 	messages []stored
 	// mail, rcpt and data answer in place of the default, which accepts.
 	mail func(s *Session) error
-	rcpt func(s *Session, to string) error
+	rcpt func(s *Session, to envelope.Recipient) error
 	data func(s *Session, header []byte, body io.Reader) (reply.Reply, error)
 }
 
@@ -43,7 +44,7 @@ func (h *spool) Mail(_ context.Context, s *Session) error {
 	return nil
 }
 
-func (h *spool) Rcpt(_ context.Context, s *Session, to string) error {
+func (h *spool) Rcpt(_ context.Context, s *Session, to envelope.Recipient) error {
 	if h.rcpt != nil {
 		return h.rcpt(s, to)
 	}

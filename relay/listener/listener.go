@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
 )
 
@@ -32,9 +33,9 @@ import (
 type Handler interface {
 	// Mail is called for MAIL; s.ReversePath and s.Size are those of the command.
 	Mail(ctx context.Context, s *Session) error
-	// Rcpt is called for RCPT. When it returns nil and left s.Recipients as it was, to is appended there; a Handler
-	// that accepts another address in its place appends that one.
-	Rcpt(ctx context.Context, s *Session, to string) error
+	// Rcpt is called for RCPT, with the address and what the command said about notices. When it returns nil and left
+	// s.Recipients as it was, to is appended there; a Handler that accepts another address in its place appends that one.
+	Rcpt(ctx context.Context, s *Session, to envelope.Recipient) error
 	// Data is called with a message. header is its header block up to and including the blank line, at most
 	// MaxHeader octets; body the rest, with CRLF at the end of each line and without dot-stuffing. The message is
 	// whole only when body has returned io.EOF: any other error of body must be returned, with nothing kept. The
@@ -71,8 +72,11 @@ type Session struct {
 	EightBit bool
 	// UTF8 says that the transaction needs SMTPUTF8; it is not offered yet.
 	UTF8 bool
-	// Recipients accepted so far.
-	Recipients []string
+	// EnvelopeID and Return are the ENVID and RET of MAIL (RFC 3461), as in envelope.Envelope.
+	EnvelopeID string
+	Return     envelope.Return
+	// Recipients accepted so far: address, and what RCPT said about notices.
+	Recipients []envelope.Recipient
 }
 
 // Limits of a session.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/policy"
 	"github.com/postrider/postrider/relay/rate"
 )
@@ -32,10 +33,11 @@ func ruled(t *testing.T, r *rig) {
 	r.handler.mail = func(s *Session) error {
 		return p.ReversePath(policy.ClientOf(s.User, p.Trusted(s.Remote.Addr())), s.ReversePath)
 	}
-	r.handler.rcpt = func(s *Session, to string) error {
-		address, err := p.Recipient(policy.ClientOf(s.User, p.Trusted(s.Remote.Addr())), to)
+	r.handler.rcpt = func(s *Session, to envelope.Recipient) error {
+		var err error
+		to.Address, err = p.Recipient(policy.ClientOf(s.User, p.Trusted(s.Remote.Addr())), to.Address)
 		if err == nil {
-			s.Recipients = append(s.Recipients, address)
+			s.Recipients = append(s.Recipients, to)
 		}
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
 )
 
@@ -224,6 +225,7 @@ func (s *session) refusePipelining() error {
 func (s *session) reset() {
 	s.mail = false
 	s.ReversePath, s.Size, s.EightBit, s.UTF8, s.Recipients = "", 0, false, false, nil
+	s.EnvelopeID, s.Return = "", envelope.ReturnDefault
 }
 
 // say writes a reply. A refusal is counted.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
 )
 
@@ -32,7 +33,7 @@ func TestMessageIsPassedOnAsItCame(t *testing.T) {
 		got.Helo != "client.example.net" || got.TLS != nil || !got.Remote.Addr().IsLoopback() {
 		t.Errorf("session %+v", got.Session)
 	}
-	if diff := cmp.Diff([]string{`"b c"@example.org`, "postmaster"}, got.Recipients); diff != "" {
+	if diff := cmp.Diff([]envelope.Recipient{{Address: `"b c"@example.org`}, {Address: "postmaster"}}, got.Recipients); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -162,7 +163,7 @@ func TestErrorsAreReplies(t *testing.T) {
 		r.handler.mail = func(*Session) error { return test.err }
 		p.do("MAIL FROM:<>", test.want)
 		r.handler.mail = nil
-		r.handler.rcpt = func(*Session, string) error { return test.err }
+		r.handler.rcpt = func(*Session, envelope.Recipient) error { return test.err }
 		p.do("MAIL FROM:<>", "250 ", "RCPT TO:<b@example.org>", test.want, "DATA", "554 5.5.1", "RSET", "250 ")
 		r.handler.rcpt = nil
 		r.handler.data = func(*Session, []byte, io.Reader) (reply.Reply, error) { return reply.Reply{}, test.err }
@@ -173,14 +174,14 @@ func TestErrorsAreReplies(t *testing.T) {
 
 func TestHandlerMayReplaceRecipient(t *testing.T) {
 	r := serve(t, config.ModeRelay, config.TLSNone, nil)
-	r.handler.rcpt = func(s *Session, to string) error {
-		if to == "postmaster" {
-			s.Recipients = append(s.Recipients, "ops@example.com")
+	r.handler.rcpt = func(s *Session, to envelope.Recipient) error {
+		if to.Address == "postmaster" {
+			s.Recipients = append(s.Recipients, envelope.Recipient{Address: "ops@example.com"})
 		}
 		return nil
 	}
 	r.greeted().do("MAIL FROM:<>", "250 ", "RCPT TO:<postmaster>", "250 ", "RCPT TO:<b@example.org>", "250 ", "DATA", "354 ", ".", "250 ")
-	if diff := cmp.Diff([]string{"ops@example.com", "b@example.org"}, r.handler.all()[0].Recipients); diff != "" {
+	if diff := cmp.Diff([]envelope.Recipient{{Address: "ops@example.com"}, {Address: "b@example.org"}}, r.handler.all()[0].Recipients); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -295,7 +295,7 @@ func TestReceived(t *testing.T) {
 	secured := &tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
 	full := Trace{
 		ID: "0abc", Hostname: "mx.example.com", Helo: "client.example.net", Remote: netip.MustParseAddr("192.0.2.1"),
-		ESMTP: true, User: "alice", TLS: secured, Recipients: []string{"b@example.org"},
+		ESMTP: true, User: "alice", TLS: secured, Recipients: []envelope.Recipient{{Address: "b@example.org"}},
 		Now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.FixedZone("", 3600)),
 	}
 	want := "Received: from client.example.net ([192.0.2.1])\r\n" +
@@ -310,7 +310,9 @@ func TestReceived(t *testing.T) {
 		"\twith ESMTP id ":  func(t *Trace) { t.TLS, t.User = nil, "" },
 		"\twith SMTP id ":   func(t *Trace) { t.ESMTP = false },
 		"([IPv6:::1])\r\n":  func(t *Trace) { t.Remote = netip.IPv6Loopback() },
-		" id 0abc;\r\n":     func(t *Trace) { t.Recipients = []string{"b@example.org", "c@example.org"} },
+		" id 0abc;\r\n": func(t *Trace) {
+			t.Recipients = []envelope.Recipient{{Address: "b@example.org"}, {Address: "c@example.org"}}
+		},
 	} {
 		changed := full
 		change(&changed)

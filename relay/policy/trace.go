@@ -24,7 +24,7 @@ type Trace struct {
 	User  string
 	TLS   *tls.ConnectionState
 	// Recipients: a single one is named. Several are not, because each would learn of the others.
-	Recipients []string
+	Recipients []envelope.Recipient
 	Now        time.Time
 }
 
@@ -36,7 +36,7 @@ func (t Trace) Received() []byte {
 	}
 	words = append(words, "by "+t.Hostname+" (Postrider)", "with "+t.protocol()+" id "+string(t.ID))
 	if len(t.Recipients) == 1 {
-		words = append(words, "for <"+t.Recipients[0]+">")
+		words = append(words, "for <"+t.Recipients[0].Address+">")
 	}
 	date := t.Now.UTC().Format(dateFormat)
 	return []byte("Received: " + strings.Join(words, "\r\n\t") + ";\r\n\t" + date + "\r\n")

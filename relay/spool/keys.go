@@ -18,6 +18,7 @@ const (
 	kindEntry   = 'e' // e domain\0id → envelope
 	kindMeta    = 'm' // m id         → what is stored of a message, and for which domains
 	kindStream  = 's' // s id         → a large message whose chunks are being written
+	kindTable   = 't' // t table\0key → a record that is no mail
 )
 
 func entryKey(k envelope.Key) []byte {
@@ -29,6 +30,11 @@ func metaKey(id envelope.ID) []byte { return append([]byte{kindMeta}, id...) }
 func streamKey(id envelope.ID) []byte { return append([]byte{kindStream}, id...) }
 
 func counterKey(name string) []byte { return append([]byte{kindCounter}, name...) }
+
+func tableKey(table, key string) []byte {
+	b := append(make([]byte, 0, 2+len(table)+len(key)), kindTable)
+	return append(append(append(b, table...), 0), key...)
+}
 
 func chunkKey(id envelope.ID, n uint32) []byte {
 	b := append(make([]byte, 0, 5+len(id)), kindChunk)

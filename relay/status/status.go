@@ -57,6 +57,8 @@ const (
 	RateLimited  Reason = "RateLimited"  // a RateLimitPolicy's messages or connections bind
 	Held         Reason = "Held"         // an admin holds it
 	LookupFailed Reason = "LookupFailed" // DNS gave no answer
+	Suspended    Reason = "Suspended"    // an admin's directive keeps it from being attempted
+	NextHopDown  Reason = "NextHopDown"  // the primary, or every smart host, is known to be down
 )
 
 // Ledger counts recipients since the spool was made:

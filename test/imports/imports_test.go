@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"relay/listener": {"relay/auth", "relay/config", "relay/envelope", "relay/reply"},
 	"relay/admin":    {"relay/envelope", "relay/status"},
 	"relay/smtptest": {"relay/reply"},
+	"relay/event":    {},
 	"relay":          {"relay/..."},
 
 	"api/v1alpha1":                {},
