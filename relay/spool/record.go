@@ -9,10 +9,11 @@ import (
 )
 
 // formatEntry and formatMeta are the first octet of every record of their kind. A change of layout takes a new
-// number, and the old one stays readable.
+// number, and the old ones stay readable: an entry of format 1 knows nothing of DSN parameters.
 const (
-	formatEntry = 1
-	formatMeta  = 1
+	formatEntry    = 2
+	formatEntryOld = 1
+	formatMeta     = 1
 )
 
 const (
@@ -42,6 +43,8 @@ func encodeEntry(e *envelope.Envelope) []byte {
 	w.time(e.Accepted)
 	w.int(e.Size)
 	w.text(e.Held)
+	w.text(e.EnvelopeID)
+	w.text(string(e.Return))
 	for i := range e.Recipients {
 		w.recipient(&e.Recipients[i])
 	}
@@ -50,8 +53,8 @@ func encodeEntry(e *envelope.Envelope) []byte {
 
 func decodeEntry(k envelope.Key, b []byte) (envelope.Envelope, error) {
 	r := decoder{b: b}
-	if f := r.octet(); r.err == nil && f != formatEntry {
-		return envelope.Envelope{}, fmt.Errorf("spool: entry %s of %s: record format %d is newer than this program", k.ID, k.Domain, f)
+	if err := r.entryFormat(); err != nil {
+		return envelope.Envelope{}, fmt.Errorf("spool: entry %s of %s: %w", k.ID, k.Domain, err)
 	}
 	e := envelope.Envelope{ID: k.ID, Domain: k.Domain}
 	recipients := r.int()
@@ -65,6 +68,10 @@ func decodeEntry(k envelope.Key, b []byte) (envelope.Envelope, error) {
 	e.Accepted = r.time()
 	e.Size = r.int()
 	e.Held = r.text()
+	if r.format >= formatEntry {
+		e.EnvelopeID = r.text()
+		e.Return = envelope.Return(r.text())
+	}
 	if recipients > int64(len(b)) {
 		r.fail()
 	}
@@ -80,8 +87,8 @@ func decodeEntry(k envelope.Key, b []byte) (envelope.Envelope, error) {
 // decodeCounts reads no more of an entry than its counts.
 func decodeCounts(b []byte) (Counts, error) {
 	r := decoder{b: b}
-	if f := r.octet(); r.err == nil && f != formatEntry {
-		return Counts{}, fmt.Errorf("record format %d is newer than this program", f)
+	if err := r.entryFormat(); err != nil {
+		return Counts{}, err
 	}
 	c := Counts{Queued: r.int(), Deferred: r.int()}
 	if r.octet()&flagHeld != 0 {
@@ -90,8 +97,19 @@ func decodeCounts(b []byte) (Counts, error) {
 	return c, r.err
 }
 
+// entryFormat reads the format of an entry.
+func (r *decoder) entryFormat() error {
+	r.format = r.octet()
+	if r.err == nil && r.format != formatEntry && r.format != formatEntryOld {
+		return fmt.Errorf("record format %d is newer than this program", r.format)
+	}
+	return nil
+}
+
 func (w *encoder) recipient(r *envelope.Recipient) {
 	w.text(r.Address)
+	w.octet(byte(r.Notify))
+	w.text(r.Original)
 	w.int(int64(r.Attempts))
 	w.time(r.Due)
 	w.octet(flag(r.DelayNotified, flagDelayNotified) | flag(r.Last != nil, flagLast))
@@ -102,12 +120,17 @@ func (w *encoder) recipient(r *envelope.Recipient) {
 		w.text(o.NextHop)
 		w.text(o.TLS)
 		w.time(o.At)
+		w.text(string(o.Handover))
 	}
 }
 
 func (r *decoder) recipient() envelope.Recipient {
 	to := envelope.Recipient{State: envelope.Queued}
 	to.Address = r.text()
+	if r.format >= formatEntry {
+		to.Notify = envelope.Notify(r.octet())
+		to.Original = r.text()
+	}
 	to.Attempts = int(r.int())
 	to.Due = r.time()
 	flags := r.octet()
@@ -120,6 +143,9 @@ func (r *decoder) recipient() envelope.Recipient {
 		o.NextHop = r.text()
 		o.TLS = r.text()
 		o.At = r.time()
+		if r.format >= formatEntry {
+			o.Handover = envelope.Handover(r.text())
+		}
 		to.Last = &o
 	}
 	return to
@@ -188,8 +214,9 @@ func flag(set bool, f byte) byte {
 
 // decoder reads what encoder wrote. After the first error every field is zero.
 type decoder struct {
-	b   []byte
-	err error
+	b      []byte
+	format byte // of the entry that is read
+	err    error
 }
 
 func (r *decoder) fail() {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"encoding/hex"
 	"errors"
 	"reflect"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/reply"
 )
 
 // fill gives every field of a struct a value of its own, so that one that a record forgets is missed.
@@ -19,6 +21,8 @@ func fill(v reflect.Value, n *int64) {
 		v.SetString(strings.Repeat("é", int(*n)))
 	case reflect.Int, reflect.Int64:
 		v.SetInt(*n * 1000)
+	case reflect.Uint8:
+		v.SetUint(uint64(*n))
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.Slice:
@@ -62,6 +66,31 @@ func TestEntryRecordsKeepEveryField(t *testing.T) {
 		if err != nil || counts != countsOf(&e) {
 			t.Errorf("%s: counted %+v, not %+v: %v", name, counts, countsOf(&e), err)
 		}
+	}
+}
+
+// TestEntryOfFormat1 reads a record as the first version wrote it.
+func TestEntryOfFormat1(t *testing.T) {
+	record, err := hex.DecodeString("01020205087340732e7465737406732e746573740175095375626d69747465648080a0bbd29df1fa310e03776879086140642e74657374048080a0bbd29df1fa3103860705342e372e31056c61746572016801748080a0bbd29df1fa31")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1_800_000_000, 0).UTC()
+	want := envelope.Envelope{
+		ID: "I", Domain: "d.test", ReversePath: "s@s.test", Tenant: "s.test", User: "u", Origin: envelope.Submitted,
+		Accepted: at, Size: 7, EightBit: true, Held: "why",
+		Recipients: []envelope.Recipient{{
+			Address: "a@d.test", State: envelope.Queued, Attempts: 2, Due: at, DelayNotified: true,
+			Last: &envelope.Outcome{
+				Reply: reply.Reply{Code: 451, Enhanced: "4.7.1", Text: "later"}, NextHop: "h", TLS: "t", At: at,
+			},
+		}},
+	}
+	if got, err := decodeEntry(want.Key(), record); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v\n%+v", err, got)
+	}
+	if got, err := decodeCounts(record); err != nil || got != countsOf(&want) {
+		t.Errorf("counted %+v, %v", got, err)
 	}
 }
 
