@@ -28,6 +28,9 @@ type Plan struct {
 	Site string
 	// Hops are to be tried in this order. There is at least one, and each has at least one address.
 	Hops []Hop
+	// MaxRecipients is how many recipients a transaction has, MaxMessages how many transactions a connection, by
+	// the rate policies; 0 for what is usual.
+	MaxRecipients, MaxMessages int
 }
 
 // Hop is one host to try.
@@ -41,6 +44,16 @@ type Hop struct {
 	RootCAs *x509.CertPool
 	// Username and Password are for AUTH; empty for none.
 	Username, Password string
+	// Tokens gets access tokens for AUTH XOAUTH2 in place of Password; nil for none. Equal sources are equal credentials.
+	Tokens TokenSource
+	// LMTP says that the host speaks LMTP (RFC 2033), with a reply for each recipient after the content.
+	LMTP bool
+}
+
+// TokenSource gets access tokens. It is a pointer, safe for concurrent use.
+type TokenSource interface {
+	// Token returns one that is valid now. Its error is temporary.
+	Token(ctx context.Context) (string, error)
 }
 
 // Router plans by a configuration. It is immutable and safe for concurrent use.
