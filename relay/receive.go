@@ -44,7 +44,7 @@ func (r *Relay) mail(c *listener.Session) error {
 		return errNoConfig
 	case slices.Contains(s.config.Relay.Cordoned, r.options.Pod):
 		return errCordoned
-	case r.disk.low.Load():
+	case r.pressure.lowDisk.Load():
 		return errNoRoom
 	default:
 		return s.policy.ReversePath(policy.ClientOf(c.User, c.Trusted), c.ReversePath)

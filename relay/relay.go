@@ -56,7 +56,7 @@ type Relay struct {
 	metrics  *metrics
 	doors    *doors
 	ports    *ports
-	disk     disk
+	pressure *pressure
 
 	// settings is the configuration in force, nil before the first one.
 	settings atomic.Pointer[settings]
@@ -97,7 +97,8 @@ func open(o Options) (*Relay, error) {
 	r.metrics = newMetrics(r)
 	r.ports = newPorts(r)
 	r.doors = newDoors(r)
-	r.disk.check(store)
+	r.pressure = &pressure{free: store.Free, memory: memoryInUse, pause: r.ports.caps.Pause, log: o.Log}
+	r.pressure.check()
 	return r, nil
 }
 
@@ -120,7 +121,7 @@ func (r *Relay) run(ctx context.Context) error {
 	var doors, work errgroup.Group
 	doors.Go(func() error { defer stop(); return r.doors.serve(watching) })
 	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
-	work.Go(func() error { r.disk.watch(working, r.spool); return nil })
+	work.Go(func() error { r.pressure.watch(working); return nil })
 	r.startAttempts(ctx, working, &work)
 
 	err := r.follow(ctx) // until ctx is done

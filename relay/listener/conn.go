@@ -20,6 +20,14 @@ type Caps struct {
 	mu      sync.Mutex
 	open    int
 	clients map[netip.Addr]int
+	paused  bool
+}
+
+// Pause refuses every new connection until it is called with false; those that are open go on.
+func (c *Caps) Pause(paused bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paused = paused
 }
 
 // NewCaps allows so many connections in total and per client address.
@@ -31,7 +39,7 @@ func NewCaps(total, perClient int) *Caps {
 func (c *Caps) take(client netip.Addr) (release func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.open >= c.total || c.clients[client] >= c.perClient {
+	if c.paused || c.open >= c.total || c.clients[client] >= c.perClient {
 		return func() {}, false
 	}
 	c.open++
