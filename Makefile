@@ -64,7 +64,7 @@ e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; nee
 	@test/e2e/run.sh $(if $(RUN),-test.run='$(RUN)')
 
 .PHONY: bench
-bench: ## The engine beside Postfix; writes bin/bench.json
+bench: ## The engine beside Postfix; writes bin/bench.json (BASELINE=FILE: and beside an older relay program)
 	go run ./hack/bench
 
 .PHONY: crash

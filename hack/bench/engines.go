@@ -17,13 +17,14 @@ type engine interface {
 	stop() error
 }
 
-// postrider is this project's relay.
+// postrider is this project's relay, of today or of an earlier day.
 type postrider struct {
+	as     string
 	binary string
 	relay  *daemon.Daemon
 }
 
-func (*postrider) name() string { return "postrider" }
+func (p *postrider) name() string { return p.as }
 
 func (p *postrider) start(ctx context.Context, dir string, sinkPort int) (string, error) {
 	port, err := daemon.FreePort()

@@ -35,6 +35,8 @@ type options struct {
 	// dir is where queues are kept: on a disk, not in memory.
 	dir string
 	out string
+	// baseline is an older relay to measure beside the new one; empty for none.
+	baseline string
 }
 
 func main() {
@@ -54,6 +56,7 @@ func parse() options {
 	flag.IntVar(&o.rounds, "rounds", number(os.Getenv("ROUNDS"), 5), "rounds; default $ROUNDS or 5")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "where queues are kept; a disk, not memory")
 	flag.StringVar(&o.out, "out", "bin/bench.json", "file for the results")
+	flag.StringVar(&o.baseline, "baseline", os.Getenv("BASELINE"), "an older relay program to measure in the same rounds; default $BASELINE")
 	flag.Parse()
 	return o
 }
@@ -82,7 +85,11 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	fmt.Printf("%s, %d rounds, %s.\n%s\n\n", o.load, o.rounds, machineFacts(dir), method)
-	results, err := measure(ctx, o, dir, []engine{&postrider{binary: binary}, &postfix{}})
+	engines := []engine{&postrider{as: "postrider", binary: binary}, &postfix{}}
+	if o.baseline != "" {
+		engines = append(engines, &postrider{as: "baseline", binary: o.baseline})
+	}
+	results, err := measure(ctx, o, dir, engines)
 	if err != nil {
 		return err
 	}
