@@ -3,7 +3,7 @@
 IMG ?= ghcr.io/postrider/postrider:dev
 SINK_IMG ?= ghcr.io/postrider/sink:dev
 CLUSTER ?= local
-FUZZTIME ?= 20s
+FUZZTIME ?= 1m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 SHELL := /bin/bash
