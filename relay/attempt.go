@@ -33,16 +33,22 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	outcomes, damaged := r.deliver(ctx, s, &e)
 	r.schedule.Delivered(job)
 	header := r.quotable(&e, outcomes)
-	after, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
+	var made []notice
+	var settled []envelope.Recipient
+	_, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
 		settle(current, &e, concluded(ctx, outcomes), time.Now(), s)
 		r.quarantine(current, damaged)
-		return r.owed(s, current, header, time.Now()), nil
+		made = r.owed(s, current, header, time.Now())
+		settled = slices.Clone(current.Recipients)
+		return drafts(made), nil
 	})
 	if err != nil && !errors.Is(err, spool.ErrNotFound) {
 		return err
 	}
 	r.schedule.Wake(created...)
-	r.recordAttempt(ctx, job, &e, &after, outcomes, began)
+	r.metrics.duration.Observe(time.Since(began).Seconds())
+	r.record(attempted(job, &e, outcomes, settled)...)
+	r.record(reported(&e, made, created)...)
 	return nil
 }
 

@@ -2,12 +2,15 @@ package relay
 
 import (
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/postrider/postrider/relay/event"
 	"github.com/postrider/postrider/relay/listener"
 	"github.com/postrider/postrider/relay/reply"
 )
@@ -86,4 +89,19 @@ func (r *Relay) countRefused(c *listener.Session, err error) error {
 	return err
 }
 
-func (m *metrics) attempted(class reply.Class) { m.attempts.WithLabelValues(string(class)).Inc() }
+// count counts an event. A DSN was accepted from no listener, and an admin's act is no attempt.
+func (m *metrics) count(e *event.Event) {
+	switch {
+	case e.Type == event.Accepted && e.Listener != "":
+		m.accepted.WithLabelValues(e.Listener).Inc()
+	case e.Attempt > 0:
+		m.attempts.WithLabelValues(string(classOf(e.Reply))).Inc()
+	}
+}
+
+// classOf is the class of a reply as a line.
+func classOf(line string) reply.Class {
+	code, _, _ := strings.Cut(line, " ")
+	n, _ := strconv.Atoi(code) // what is no number is no decision
+	return reply.Reply{Code: n}.Class()
+}

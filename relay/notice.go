@@ -11,39 +11,52 @@ import (
 	"github.com/postrider/postrider/relay/spool"
 )
 
+// notice is a DSN that is owed: what it says of whom, and the message to store.
+type notice struct {
+	action     bounce.Action
+	recipients []envelope.Recipient
+	draft      spool.Draft
+}
+
+// drafts are what is stored of notices.
+func drafts(notices []notice) []spool.Draft {
+	var all []spool.Draft
+	for _, n := range notices {
+		all = append(all, n.draft)
+	}
+	return all
+}
+
 // notices makes the DSNs that a changed entry owes: for recipients that failed, and for those that have waited
 // long. Mail from <> is owed none (RFC 5321 §6.1).
-func (s *settings) notices(e *envelope.Envelope, header []byte, now time.Time) ([]spool.Draft, error) {
+func (s *settings) notices(e *envelope.Envelope, header []byte, now time.Time) ([]notice, error) {
 	if e.ReversePath == "" {
 		return nil, nil
 	}
-	var drafts []spool.Draft
-	for _, n := range []struct {
-		action     bounce.Action
-		recipients []envelope.Recipient
-	}{
-		{bounce.Failed, failed(e)},
-		{bounce.Delayed, s.newlyDelayed(e, now)},
+	var made []notice
+	for _, n := range []notice{
+		{action: bounce.Failed, recipients: failed(e)},
+		{action: bounce.Delayed, recipients: s.newlyDelayed(e, now)},
 	} {
 		if len(n.recipients) == 0 {
 			continue
 		}
-		draft, err := s.notice(e, n.action, n.recipients, header, now)
-		if err != nil {
+		var err error
+		if n.draft, err = s.notice(e, n.action, n.recipients, header, now); err != nil {
 			return nil, err
 		}
-		drafts = append(drafts, draft)
+		made = append(made, n)
 	}
-	return drafts, nil
+	return made, nil
 }
 
 // owed makes the DSNs that an attempt owes. When they cannot be made yet, for want of a key to sign them, what was
 // delivered is recorded all the same, and a failure waits for its DSN: the recipient is tried again later.
-func (r *Relay) owed(s *settings, e *envelope.Envelope, header []byte, now time.Time) []spool.Draft {
+func (r *Relay) owed(s *settings, e *envelope.Envelope, header []byte, now time.Time) []notice {
 	settled := slices.Clone(e.Recipients)
-	drafts, err := s.notices(e, header, now)
+	made, err := s.notices(e, header, now)
 	if err == nil {
-		return drafts
+		return made
 	}
 	r.log.Error("a DSN cannot be made yet; its recipients wait", "spool_id", e.ID, "error", err)
 	retry := s.retry(e.Accepted, rand.Float64())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/event"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/spool"
 )
@@ -116,12 +117,19 @@ func (r *Relay) actOn(k envelope.Key, act admin.Act, reason string) (int, error)
 	if act == admin.Bounce {
 		header, _ = r.header(k.ID) // a DSN goes out without it, too
 	}
+	var events []event.Event
+	var made []notice
 	after, created, err := r.spool.Change(k, func(e *envelope.Envelope) ([]spool.Draft, error) {
 		recipients = apply(act, e, reason, time.Now())
+		if recipients > 0 {
+			events = acted(act, e, reason, time.Now())
+		}
 		if act != admin.Bounce {
 			return nil, nil
 		}
-		return r.settings.Load().notices(e, header, time.Now())
+		var err error
+		made, err = r.settings.Load().notices(e, header, time.Now())
+		return drafts(made), err
 	})
 	if errors.Is(err, spool.ErrNotFound) {
 		return 0, nil // delivered in the meantime
@@ -129,11 +137,30 @@ func (r *Relay) actOn(k envelope.Key, act admin.Act, reason string) (int, error)
 	if err != nil {
 		return 0, fmt.Errorf("%s %s for %s: %w", act, k.ID, k.Domain, err)
 	}
+	r.record(events...)
+	r.record(reported(&after, made, created)...)
 	r.schedule.Wake(created...)
 	if len(after.Recipients) > 0 && after.Held == "" {
 		r.schedule.Wake(after)
 	}
 	return recipients, nil
+}
+
+// acted are the events of an act, one for each recipient.
+func acted(act admin.Act, e *envelope.Envelope, reason string, now time.Time) []event.Event {
+	types := map[admin.Act]event.Type{
+		admin.Flush: event.Flushed, admin.Hold: event.Held, admin.Release: event.Released,
+		admin.Delete: event.Removed, admin.Bounce: event.Bounced,
+	}
+	events := make([]event.Event, len(e.Recipients))
+	for i := range e.Recipients {
+		events[i] = eventOf(types[act], e, e.Recipients[i].Address, now)
+		events[i].Reason = reason
+		if act == admin.Bounce {
+			events[i].Reply = e.Recipients[i].Last.Reply.String()
+		}
+	}
+	return events
 }
 
 // apply is what an act does to an entry; it returns the number of recipients concerned.

@@ -89,7 +89,7 @@ func (r *Relay) receive(c *listener.Session, header []byte, body io.Reader) (rep
 		return reply.Reply{}, err
 	}
 	r.schedule.Wake(entries...)
-	r.recordAccept(c, entries)
+	r.record(accepted(c, entries)...)
 	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "queued as " + string(w.ID())}, nil
 }
 

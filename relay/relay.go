@@ -57,6 +57,8 @@ type Relay struct {
 	doors    *doors
 	ports    *ports
 	pressure *pressure
+	// sinks are told of all that happens to mail. They do not change while the relay runs.
+	sinks []sink
 
 	// settings is the configuration in force, nil before the first one.
 	settings atomic.Pointer[settings]

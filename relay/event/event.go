@@ -20,7 +20,7 @@ const (
 	Reported   Type = "Reported"   // a DSN about it was made; Reason is its action, Reply its spool id
 )
 
-// Event is one thing that happened to one recipient.
+// Event is one thing that happened to one recipient. It is not changed once it is told.
 type Event struct {
 	Type Type      `json:"type"`
 	At   time.Time `json:"at"`
@@ -32,16 +32,22 @@ type Event struct {
 	// Tenant is the SendingDomain, User who authenticated.
 	Tenant string `json:"tenant,omitempty"`
 	User   string `json:"user,omitempty"`
-	// Listener and Client are where an accepted message came from.
+	// Origin is how the message came to us; "Internal" for a DSN.
+	Origin string `json:"origin,omitempty"`
+	// Listener, Client and Helo are where an accepted message came from.
 	Listener string `json:"listener,omitempty"`
 	Client   string `json:"client,omitempty"`
-	Size     int64  `json:"size,omitempty"`
-	// NextHop, TLS, Reply and Attempt are those of an attempt; Due is when the next one is.
+	Helo     string `json:"helo,omitempty"`
+	// Size is that of an accepted message, in octets.
+	Size int64 `json:"size,omitempty"`
+	// Site, NextHop, Reply and Attempt are those of an attempt; Due is when the next one is, nil for none.
+	Site    string     `json:"site,omitempty"`
 	NextHop string     `json:"nextHop,omitempty"`
-	TLS     string     `json:"tls,omitempty"`
 	Reply   string     `json:"reply,omitempty"`
 	Attempt int        `json:"attempt,omitempty"`
 	Due     *time.Time `json:"due,omitempty"`
+	// TLS is the protocol and cipher under which it came in or went out; empty in clear.
+	TLS string `json:"tls,omitempty"`
 	// Reason is an admin's, or why a recipient is suppressed.
 	Reason string `json:"reason,omitempty"`
 }
