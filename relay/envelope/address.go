@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -21,20 +23,29 @@ var (
 
 // Address is a mailbox (RFC 5321 §4.1.2) taken apart.
 type Address struct {
-	// Local is the local part without quotes and escapes; its case matters.
+	// Local is the local part without quotes and escapes; its case matters, and so does its Unicode normal form.
 	Local string
-	// Domain is lower case, or an address literal with its brackets.
+	// Domain is lower case in A-labels, or an address literal with its brackets.
 	Domain string
 }
 
 // ParseAddress takes the address of MAIL FROM or RCPT TO, without brackets. It is strict: what it accepts means
 // the same to every reader.
 func ParseAddress(s string) (Address, error) {
+	if len(s) <= MaxAddress && strings.ContainsFunc(s, func(r rune) bool { return r > '~' }) {
+		return Address{}, ErrAddressNonASCII
+	}
+	return ParseAddressUTF8(s)
+}
+
+// ParseAddressUTF8 takes an address of a transaction with SMTPUTF8 as well (RFC 6531 §3.3): UTF-8 in the local part,
+// which stays as it is, and U-labels in the domain, which become A-labels.
+func ParseAddressUTF8(s string) (Address, error) {
 	if len(s) > MaxAddress {
 		return Address{}, ErrAddressTooLong
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return r > '~' }) {
-		return Address{}, ErrAddressNonASCII
+	if !utf8.ValidString(s) {
+		return Address{}, ErrAddressSyntax
 	}
 	local, domain, ok := cutLocal(s)
 	if !ok {
@@ -44,7 +55,11 @@ func ParseAddress(s string) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	return Address{Local: local, Domain: domain}, nil
+	a := Address{Local: local, Domain: domain}
+	if len(a.String()) > MaxAddress { // A-labels are longer
+		return Address{}, ErrAddressTooLong
+	}
+	return a, nil
 }
 
 // String is the address as it stands in a command: the local part is quoted where it has to be.
@@ -52,6 +67,11 @@ func (a Address) String() string { return quoteLocal(a.Local) + "@" + a.Domain }
 
 // IsLiteral says whether the domain is an address literal.
 func (a Address) IsLiteral() bool { return strings.HasPrefix(a.Domain, "[") }
+
+// NeedsUTF8 says whether an address as Address.String writes it, or any other text, can only go where SMTPUTF8 is.
+func NeedsUTF8(address string) bool {
+	return strings.ContainsFunc(address, func(r rune) bool { return r >= utf8.RuneSelf })
+}
 
 // ParseDomain returns a domain name in lower case and A-labels, so that equal domains are equal strings.
 func ParseDomain(s string) (string, error) {
@@ -65,6 +85,9 @@ func ParseDomain(s string) (string, error) {
 func parseDomain(s string) (string, error) {
 	if strings.HasPrefix(s, "[") {
 		return parseLiteral(s)
+	}
+	if NeedsUTF8(s) {
+		return ParseDomain(s)
 	}
 	lower := strings.ToLower(s)
 	if !isDomain(lower) {
@@ -111,23 +134,22 @@ func cutLocal(s string) (local, domain string, ok bool) {
 
 func cutQuoted(s string) (local, domain string, ok bool) {
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch c {
-		case '"':
+	escaped := false
+	for i, r := range s {
+		switch {
+		case r < ' ' || r == 0x7f || isObscure(r):
+			return "", "", false
+		case !escaped && r == '"':
 			domain, ok = strings.CutPrefix(s[i+1:], "@")
 			return b.String(), domain, ok && b.Len() > 0
-		case '\\':
-			i++
-			if i == len(s) {
-				return "", "", false
-			}
-			c = s[i]
-		}
-		if c < ' ' || c > '~' {
+		case !escaped && r == '\\':
+			escaped = true
+		case escaped && r >= utf8.RuneSelf: // a quoted pair is ASCII (RFC 6531 §3.3)
 			return "", "", false
+		default:
+			escaped = false
+			b.WriteRune(r)
 		}
-		b.WriteByte(c)
 	}
 	return "", "", false
 }
@@ -151,7 +173,12 @@ func isDotString(s string) bool {
 
 func isAtext(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-		strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+		strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r) || r >= utf8.RuneSelf && !isObscure(r)
+}
+
+// isObscure says whether a character beyond ASCII ends lines or steers terminals: it would not be inert in logs.
+func isObscure(r rune) bool {
+	return r >= utf8.RuneSelf && (unicode.IsControl(r) || r == '\u2028' || r == '\u2029')
 }
 
 // isDomain says whether s is a domain name in lower-case LDH labels (RFC 5321 §4.1.2, RFC 1035 §2.3.4).

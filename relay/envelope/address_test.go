@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -65,6 +66,50 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+func TestParseAddressUTF8(t *testing.T) {
+	for _, test := range []struct {
+		in, want string
+		err      error
+	}{
+		{in: "user@example.com", want: "user@example.com"},
+		{in: "J\u00f6rg@B\u00fccher.Example", want: "J\u00f6rg@xn--bcher-kva.example"},
+		{in: "jo\u0308rg@example.com", want: "jo\u0308rg@example.com"}, // not composed
+		{in: "\u7528\u6237@\u4f8b\u5b50.example", want: "\u7528\u6237@xn--fsqu00a.example"},
+		{in: "user@b\u00fccher.example", want: "user@xn--bcher-kva.example"},
+		{in: "\"\u00f6 x\"@example.com", want: "\"\u00f6 x\"@example.com"},
+		{in: "\"\u00f6\"@example.com", want: "\u00f6@example.com"},
+		{in: strings.Repeat("\u00f6", 130) + "@x.example", err: ErrAddressTooLong},
+		{in: strings.Repeat("u", 238) + "@b\u00fc.example", err: ErrAddressTooLong}, // in A-labels
+		{in: "\xff@example.com", err: ErrAddressSyntax},
+		{in: "\xc3@example.com", err: ErrAddressSyntax},
+		{in: "a\u0085b@example.com", err: ErrAddressSyntax},
+		{in: "a\u2028b@example.com", err: ErrAddressSyntax},
+		{in: "\"a\u2029b\"@example.com", err: ErrAddressSyntax},
+		{in: "\"\\\u00f6\"@example.com", err: ErrAddressSyntax},
+		{in: "u\x7f@example.com", err: ErrAddressSyntax},
+		{in: "u@a\uff20b.example", err: ErrAddressSyntax},
+		{in: "u@\u00fc..example", err: ErrAddressSyntax},
+		{in: "u\uff20example.com", err: ErrAddressSyntax},
+		{in: "u@[\u00fc]", err: ErrAddressSyntax},
+	} {
+		a, err := ParseAddressUTF8(test.in)
+		if !errors.Is(err, test.err) {
+			t.Errorf("ParseAddressUTF8(%q): error %v, want %v", test.in, err, test.err)
+		}
+		if err == nil && a.String() != test.want {
+			t.Errorf("ParseAddressUTF8(%q) = %q, want %q", test.in, a, test.want)
+		}
+	}
+}
+
+func TestNeedsUTF8(t *testing.T) {
+	for address, want := range map[string]bool{"": false, "u@xn--bcher-kva.example": false, "\u00f6@example.com": true, "\xff": true} {
+		if got := NeedsUTF8(address); got != want {
+			t.Errorf("NeedsUTF8(%q) = %v", address, got)
+		}
+	}
+}
+
 // TestAddressRoundTrip: what is written from a parsed address parses to the same address.
 func TestAddressRoundTrip(t *testing.T) {
 	for local := range 128 {
@@ -99,17 +144,27 @@ func TestLiteral(t *testing.T) {
 	}
 }
 
+// FuzzParseAddress: what is written from an address parses to the same address, and holds nothing that ends a command.
 func FuzzParseAddress(f *testing.F) {
-	for _, seed := range []string{"user@example.com", `"a b"@example.com`, "u@[IPv6:::1]", "u@a@b", `"\`} {
+	for _, seed := range []string{
+		"user@example.com", `"a b"@example.com`, "u@[IPv6:::1]", "u@a@b", `"\`, "j\u00f6@b\u00fccher.example", "\"\u00f6\\\"\"@x.example", "\xff@x",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		a, err := ParseAddress(s)
+		a, err := ParseAddressUTF8(s)
 		if err != nil {
 			return
 		}
-		if back, err := ParseAddress(a.String()); err != nil || back != a {
+		written := a.String()
+		if back, err := ParseAddressUTF8(written); err != nil || back != a {
 			t.Errorf("%q was written as %q and came back as %q (%v)", s, a, back, err)
+		}
+		if strings.ContainsFunc(written, unicode.IsControl) || NeedsUTF8(a.Domain) {
+			t.Errorf("%q was written as %q", s, written)
+		}
+		if _, err := ParseAddress(s); (err == nil) == NeedsUTF8(s) {
+			t.Errorf("%q: %v without SMTPUTF8", s, err)
 		}
 	})
 }

@@ -139,7 +139,7 @@ func (p *Policy) Recipient(c Client, to string) (string, error) {
 	if p.isRole(to) {
 		return p.postmaster, nil
 	}
-	address, err := envelope.ParseAddress(to)
+	address, err := envelope.ParseAddressUTF8(to)
 	if err != nil {
 		return "", refuse(553, "5.1.3", "%s", err)
 	}
