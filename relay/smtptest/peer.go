@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +37,8 @@ func Reply(lines ...string) Step { return Step{Send: strings.Join(lines, "\r\n")
 // Script says what a peer answers. Keys are beginnings of commands, matched without case: "MAIL", "RCPT
 // TO:<a@b>"; the longest that fits wins. Two more are "GREETING", and "." for the end of the content. The nth
 // command of a key on a connection gets the nth step, further ones the last. Whatever has no key is accepted:
-// EHLO with 8BITMIME and PIPELINING, DATA with 354, QUIT with 221 and the end, the rest with 250.
+// EHLO and LHLO with 8BITMIME and PIPELINING, DATA with 354, QUIT with 221 and the end, the rest with 250. What
+// answers BDAT does so when the octets of the chunk are there.
 type Script struct {
 	Steps map[string][]Step
 	// TLS is for Steps with StartTLS.
@@ -88,7 +90,7 @@ func (p *Peer) Lines() []string {
 	return append([]string(nil), p.lines...)
 }
 
-// Contents returns what came after each 354, as on the wire: dot-stuffed, with the final dot.
+// Contents returns what came after each 354, as on the wire: dot-stuffed, with the final dot; and the chunks of BDAT.
 func (p *Peer) Contents() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,6 +186,11 @@ type peerConn struct {
 var errOver = errors.New("the script ends the connection")
 
 func (s *peerConn) obey(line string) error {
+	if size, ok := strings.CutPrefix(line, "BDAT "); ok {
+		if err := s.chunk(size); err != nil {
+			return err
+		}
+	}
 	step := s.next(line)
 	if err := s.act(step); err != nil {
 		return err
@@ -204,10 +211,29 @@ func (s *peerConn) content() error {
 			return err
 		}
 	}
-	s.peer.mu.Lock()
-	s.peer.contents = append(s.peer.contents, content.String())
-	s.peer.mu.Unlock()
+	s.keep(content.String())
 	return s.act(s.next("."))
+}
+
+// chunk reads the octets of a BDAT.
+func (s *peerConn) chunk(size string) error {
+	size, _, _ = strings.Cut(size, " ")
+	n, err := strconv.ParseUint(size, 10, 31)
+	if err != nil {
+		return err
+	}
+	octets := make([]byte, n)
+	if _, err := io.ReadFull(s.r, octets); err != nil {
+		return err
+	}
+	s.keep(string(octets))
+	return nil
+}
+
+func (s *peerConn) keep(content string) {
+	s.peer.mu.Lock()
+	defer s.peer.mu.Unlock()
+	s.peer.contents = append(s.peer.contents, content)
 }
 
 // next is the step for a command.
@@ -233,7 +259,7 @@ func usual(line string) Step {
 	switch verb {
 	case "GREETING":
 		return Reply("220 peer.test ESMTP")
-	case "EHLO":
+	case "EHLO", "LHLO":
 		return Reply("250-peer.test", "250-PIPELINING", "250 8BITMIME")
 	case "DATA":
 		return Reply("354 go ahead")

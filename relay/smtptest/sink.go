@@ -34,6 +34,17 @@ type Options struct {
 	MaxRecipients int
 	// Without are extensions not to offer: "PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE".
 	Without []string
+	// Offer are further extensions, as lines of the reply to EHLO: "CHUNKING", "DSN", "LIMITS RCPTMAX=2 MAILMAX=10".
+	// BDAT is obeyed, the parameters of DSNs are kept with the message, limits are merely said.
+	Offer []string
+	// LMTP makes it speak that (RFC 2033): LHLO alone, and a reply for each accepted recipient after the content.
+	LMTP bool
+	// Each, when set, decides on a message for each recipient that Data would have accepted it for, with LMTP alone; a
+	// reply of code 0 accepts it.
+	Each func(m Message, to string) reply.Reply
+	// Auth, when set, is asked whether credentials are good. AUTH PLAIN, LOGIN and XOAUTH2 are offered under TLS then,
+	// and MAIL wants one of them first. The secret is the password or the access token.
+	Auth func(mechanism, user, secret string) bool
 }
 
 // Message is a message that a sink took, or is asked about.
@@ -41,8 +52,14 @@ type Message struct {
 	// From is the reverse path and To the accepted recipients, without brackets.
 	From string
 	To   []string
-	// Params are what followed the address in MAIL: "SIZE=12 BODY=8BITMIME".
-	Params string
+	// Params are what followed the address in MAIL: "SIZE=12 BODY=8BITMIME"; RecipientParams the same in RCPT, for each
+	// of To.
+	Params          string
+	RecipientParams []string
+	// Chunked says that it came by BDAT.
+	Chunked bool
+	// User is who authenticated; empty for nobody.
+	User string
 	// Data is the content as it was before dot-stuffing; nil for a sink that discards.
 	Data []byte
 	// Size is the length of Data, in octets.

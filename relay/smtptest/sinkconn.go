@@ -31,6 +31,11 @@ type sinkConn struct {
 	from   string
 	params string
 	to     []string
+	// rcptParams go with to; chunks and chunked are the content by BDAT so far, and its length.
+	rcptParams []string
+	chunks     []byte
+	chunked    int64
+	user       string
 }
 
 func newSinkConn(s *Sink, c net.Conn, n int64) *sinkConn {
@@ -65,8 +70,14 @@ func (c *sinkConn) reply(r reply.Reply) {
 
 // command obeys one command and says whether the session goes on.
 func (c *sinkConn) command(verb, rest string) bool {
+	if verb == "LHLO" || verb == "EHLO" || verb == "HELO" {
+		if c.sink.o.LMTP != (verb == "LHLO") {
+			c.say(500, "5.5.1 %s is not for this protocol", verb)
+			return true
+		}
+	}
 	switch verb {
-	case "EHLO":
+	case "EHLO", "LHLO":
 		c.ehlo(rest)
 	case "HELO":
 		c.helo = rest
@@ -79,6 +90,10 @@ func (c *sinkConn) command(verb, rest string) bool {
 		c.rcptTo(rest)
 	case "DATA":
 		return c.data()
+	case "BDAT":
+		return c.bdat(rest)
+	case "AUTH":
+		return c.auth(rest)
 	case "RSET":
 		c.reset()
 		c.say(250, "2.0.0 reset")
@@ -107,8 +122,14 @@ func (c *sinkConn) ehlo(name string) {
 			fmt.Fprintf(c.w, "250-%s\r\n", name)
 		}
 	}
+	for _, line := range c.sink.o.Offer {
+		fmt.Fprintf(c.w, "250-%s\r\n", line)
+	}
 	if c.sink.o.TLS != nil && !c.tls {
 		fmt.Fprintf(c.w, "250-STARTTLS\r\n")
+	}
+	if c.sink.o.Auth != nil && c.tls {
+		fmt.Fprintf(c.w, "250-AUTH PLAIN LOGIN XOAUTH2\r\n")
 	}
 	c.say(250, "HELP")
 }
@@ -133,7 +154,9 @@ func (c *sinkConn) startTLS() bool {
 	return true
 }
 
-func (c *sinkConn) reset() { c.mail, c.from, c.params, c.to = false, "", "", nil }
+func (c *sinkConn) reset() {
+	c.mail, c.from, c.params, c.to, c.rcptParams, c.chunks, c.chunked = false, "", "", nil, nil, nil, 0
+}
 
 func (c *sinkConn) mailFrom(rest string) {
 	from, params, ok := path(rest, "FROM:")
@@ -142,6 +165,8 @@ func (c *sinkConn) mailFrom(rest string) {
 		c.say(501, "5.5.4 MAIL FROM:<address>")
 	case c.mail:
 		c.say(503, "5.5.1 a transaction is open")
+	case c.sink.o.Auth != nil && c.user == "":
+		c.say(530, "5.7.0 AUTH first")
 	default:
 		c.mail, c.from, c.params = true, from, params
 		c.say(250, "2.1.0 ok")
@@ -149,7 +174,7 @@ func (c *sinkConn) mailFrom(rest string) {
 }
 
 func (c *sinkConn) rcptTo(rest string) {
-	to, _, ok := path(rest, "TO:")
+	to, params, ok := path(rest, "TO:")
 	refusal, refused := c.sink.refusal(to)
 	switch {
 	case !c.mail:
@@ -161,7 +186,7 @@ func (c *sinkConn) rcptTo(rest string) {
 	case c.sink.o.MaxRecipients > 0 && len(c.to) >= c.sink.o.MaxRecipients:
 		c.say(452, "4.5.3 too many recipients")
 	default:
-		c.to = append(c.to, to)
+		c.to, c.rcptParams = append(c.to, to), append(c.rcptParams, params)
 		c.say(250, "2.1.5 ok")
 	}
 }
@@ -181,11 +206,27 @@ func path(s, word string) (address, params string, ok bool) {
 		return "", "", false
 	}
 	s = strings.TrimSpace(s[len(word):])
-	end := strings.LastIndexByte(s, '>')
+	end := closing(s)
 	if !strings.HasPrefix(s, "<") || end < 0 {
 		return "", "", false
 	}
 	return s[1:end], strings.TrimSpace(s[end+1:]), true
+}
+
+// closing is the index of the first ">" outside quotes, -1 without one.
+func closing(s string) int {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '>' && !quoted:
+			return i
+		}
+	}
+	return -1
 }
 
 func (c *sinkConn) data() bool {
@@ -201,14 +242,59 @@ func (c *sinkConn) data() bool {
 	if err != nil {
 		return false
 	}
-	m := Message{From: c.from, To: c.to, Params: c.params, Data: body, Size: size, Helo: c.helo, TLS: c.tls,
-		Remote: c.conn.RemoteAddr(), Connection: c.n}
+	m := c.message(body, size)
 	c.reset()
 	c.answer(m)
 	return true
 }
 
-func (c *sinkConn) answer(m Message) {
+func (c *sinkConn) message(body []byte, size int64) Message {
+	return Message{From: c.from, To: c.to, Params: c.params, RecipientParams: c.rcptParams, User: c.user,
+		Data: body, Size: size, Helo: c.helo, TLS: c.tls, Remote: c.conn.RemoteAddr(), Connection: c.n}
+}
+
+// answer decides on a message and says whether anybody got it.
+func (c *sinkConn) answer(m Message) bool {
+	verdict := c.verdict(m)
+	m.At = time.Now()
+	if c.sink.o.LMTP {
+		return c.answerEach(m, verdict)
+	}
+	taken := verdict.Class() == reply.Success
+	if taken {
+		c.sink.take(m)
+	}
+	c.reply(verdict)
+	return taken
+}
+
+// answerEach decides for one recipient after the other (RFC 2033 §4.2).
+func (c *sinkConn) answerEach(m Message, verdict reply.Reply) bool {
+	var verdicts []reply.Reply
+	all := m
+	m.To, m.RecipientParams = nil, nil
+	for i, to := range all.To {
+		each := verdict
+		if c.sink.o.Each != nil && verdict.Class() == reply.Success {
+			if r := c.sink.o.Each(all, to); r.Code != 0 {
+				each = r
+			}
+		}
+		if each.Class() == reply.Success {
+			m.To, m.RecipientParams = append(m.To, to), append(m.RecipientParams, all.RecipientParams[i])
+		}
+		verdicts = append(verdicts, each)
+	}
+	if len(m.To) > 0 {
+		c.sink.take(m)
+	}
+	for _, r := range verdicts {
+		c.reply(r)
+	}
+	return len(m.To) > 0
+}
+
+func (c *sinkConn) verdict(m Message) reply.Reply {
 	var verdict reply.Reply
 	if limit := c.sink.o.MaxBytes; limit > 0 && m.Size > limit {
 		verdict = reply.Reply{Code: 552, Enhanced: "5.3.4", Text: "too big"}
@@ -218,11 +304,7 @@ func (c *sinkConn) answer(m Message) {
 	if verdict.Code == 0 {
 		verdict = reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "kept"}
 	}
-	m.At = time.Now()
-	if verdict.Class() == reply.Success {
-		c.sink.take(m)
-	}
-	c.reply(verdict)
+	return verdict
 }
 
 // body reads up to the line with a single dot, and takes the stuffed dots away. Only CRLF ends a line; a line
