@@ -67,6 +67,10 @@ func queueGauges(r *Relay) []prometheus.Collector {
 			func() float64 { return r.oldestAge(time.Now()).Seconds() }),
 		gauge("postrider_config_generation", "Generation of the configuration in force.",
 			func() float64 { return float64(r.generation()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "postrider_journal_dropped_total",
+			Help: "Events that trace will not know of, for the journal could not be written.",
+		}, func() float64 { return float64(r.journal.Dropped()) }),
 	}
 }
 

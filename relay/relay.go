@@ -15,6 +15,7 @@ import (
 
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/deliver"
+	"github.com/postrider/postrider/relay/journal"
 	"github.com/postrider/postrider/relay/rate"
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/spool"
@@ -57,6 +58,7 @@ type Relay struct {
 	doors    *doors
 	ports    *ports
 	pressure *pressure
+	journal  *journal.Journal
 	// sinks are told of all that happens to mail. They do not change while the relay runs.
 	sinks []sink
 
@@ -89,7 +91,9 @@ func open(o Options) (*Relay, error) {
 		spool:   store,
 		limiter: rate.New(time.Now),
 		client:  deliver.New(deliver.Options{}),
+		journal: journal.New(journal.Options{Dir: filepath.Join(o.DataDir, "journal"), Log: o.Log}),
 	}
+	r.sinks = []sink{r.journal}
 	r.schedule = schedule.New(schedule.Options{
 		Store:       store,
 		Limiter:     r.limiter,
@@ -122,6 +126,7 @@ func (r *Relay) run(ctx context.Context) error {
 
 	var doors, work errgroup.Group
 	doors.Go(func() error { defer stop(); return r.doors.serve(watching) })
+	doors.Go(func() error { r.journal.Run(watching); return nil })
 	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
 	work.Go(func() error { r.pressure.watch(working); return nil })
 	r.startAttempts(ctx, working, &work)
