@@ -134,7 +134,7 @@ type SlowDestination struct {
 	// +optional
 	OldestMessageTime *metav1.Time `json:"oldestMessageTime,omitempty"`
 
-	// reason is Ready, InFlight, Deferred, RateLimited, Held or LookupFailed.
+	// reason is Ready, InFlight, Deferred, RateLimited, Held, LookupFailed, Suspended or NextHopDown.
 	// +kubebuilder:validation:MaxLength=64
 	// +required
 	Reason string `json:"reason,omitempty"`

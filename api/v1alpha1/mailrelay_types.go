@@ -97,6 +97,17 @@ type MailRelaySpec struct {
 	// +optional
 	Routes []Route `json:"routes,omitempty"`
 
+	// filters judge mail before it is accepted, in this order; the first that refuses it ends the matter.
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(f, self.exists_one(g, g.name == f.name))",message="two filters have the same name: give each a name of its own"
+	// +listType=atomic
+	// +optional
+	Filters []Filter `json:"filters,omitempty"`
+
+	// events say who is told what becomes of mail.
+	// +optional
+	Events Events `json:"events,omitzero"`
+
 	// egress says how the world sees this relay.
 	// +optional
 	Egress Egress `json:"egress,omitzero"`
@@ -123,6 +134,7 @@ type MailRelaySpec struct {
 }
 
 // Listener is a port that accepts mail.
+// +kubebuilder:validation:XValidation:rule="(has(self.proxyProtocol) && self.proxyProtocol == 'Required') == has(self.proxyCIDRs)",fieldPath=".proxyCIDRs",message="proxyProtocol Required and proxyCIDRs belong together: list the addresses of the proxies, or remove both"
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Submission' || has(self.auth)",fieldPath=".auth",message="a Submission listener needs auth.users.secretRef: name a Secret with the users"
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Relay' || !has(self.auth)",fieldPath=".auth",message="a Relay listener offers no AUTH: remove auth, or set mode to Submission"
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Submission' || has(self.tls) && self.tls.mode in ['Required', 'Implicit']",fieldPath=".tls",message="a Submission listener takes passwords: set tls.mode to Required (STARTTLS) or Implicit"
@@ -154,7 +166,47 @@ type Listener struct {
 	// auth is who may authenticate on a Submission listener.
 	// +optional
 	Auth *ListenerAuth `json:"auth,omitempty"`
+
+	// proxyProtocol is Required where a load balancer in front names the client in a PROXY protocol header,
+	// version 1 or 2. Connections from elsewhere than proxyCIDRs, or without a valid header, are then closed, and
+	// the client that the header names is the one that everything else goes by. Left out, it means Disabled.
+	// +optional
+	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
+
+	// proxyCIDRs are the addresses of the proxies whose header is believed.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=set
+	// +optional
+	ProxyCIDRs []TrustedCIDR `json:"proxyCIDRs,omitempty"`
+
+	// clientAddress says whether the Received header names the client: Record, with its name and address, or
+	// Hide. Left out, it means Record. Logs name the client all the same.
+	// +optional
+	ClientAddress ClientAddress `json:"clientAddress,omitempty"`
 }
+
+// ProxyProtocol says whether connections begin with a PROXY protocol header.
+// +kubebuilder:validation:Enum=Disabled;Required
+type ProxyProtocol string
+
+const (
+	// ProxyDisabled is without a header.
+	ProxyDisabled ProxyProtocol = "Disabled"
+	// ProxyRequired takes only connections of the proxies, with a header.
+	ProxyRequired ProxyProtocol = "Required"
+)
+
+// ClientAddress says whether the Received header names the client.
+// +kubebuilder:validation:Enum=Record;Hide
+type ClientAddress string
+
+const (
+	// ClientRecord names the client.
+	ClientRecord ClientAddress = "Record"
+	// ClientHide leaves its name and address out.
+	ClientHide ClientAddress = "Hide"
+)
 
 // ListenerMode says whom a listener is for.
 // +kubebuilder:validation:Enum=Relay;Submission
@@ -272,108 +324,25 @@ type Queue struct {
 	// +kubebuilder:validation:Maximum=1073741824
 	// +optional
 	MaxMessageBytes int64 `json:"maxMessageBytes,omitempty"`
+
+	// bareNewline says what becomes of a message with line feeds that no carriage return precedes: Reject refuses
+	// it, Normalize makes each a proper line end before the message is signed. Other bare control characters are
+	// refused either way.
+	// +default="Reject"
+	// +optional
+	BareNewline BareNewline `json:"bareNewline,omitempty"`
 }
 
-// Route says where mail goes.
-// +kubebuilder:validation:XValidation:rule="has(self.smartHosts) != has(self.mx)",message="a route needs exactly one of smartHosts and mx: give one of them (mx: {} is enough)"
-type Route struct {
-	// name is unique in the relay; logs and status show it.
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be lower case letters, digits and hyphens, beginning and ending with a letter or digit"
-	// +required
-	Name string `json:"name,omitempty"`
-
-	// match selects mail; left out or empty, it matches all.
-	// +optional
-	Match RouteMatch `json:"match,omitzero"`
-
-	// smartHosts take all mail of the route. They are tried in this order. Anyone may send to the
-	// match.recipientDomains of such a route.
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(i, i.host == h.host && i.port == h.port))",message="a smart host stands there twice: list each host and port once"
-	// +listType=atomic
-	// +optional
-	SmartHosts []SmartHost `json:"smartHosts,omitempty"`
-
-	// mx sends to the MX hosts of the recipient's domain (RFC 5321 section 5.1).
-	// +optional
-	MX *MX `json:"mx,omitempty"`
-}
-
-// RouteMatch selects mail. Of two lists, both must match.
-type RouteMatch struct {
-	// recipientDomains are the domains of the recipient, literally; empty for all.
-	// +kubebuilder:validation:MaxItems=128
-	// +listType=set
-	// +optional
-	RecipientDomains []DomainName `json:"recipientDomains,omitempty"`
-
-	// senderDomains are the domains of the reverse path, literally; empty for all.
-	// +kubebuilder:validation:MaxItems=128
-	// +listType=set
-	// +optional
-	SenderDomains []DomainName `json:"senderDomains,omitempty"`
-}
-
-// SmartHost is a next hop that takes all mail of a route.
-// +kubebuilder:validation:XValidation:rule="!has(self.secretRef) || !has(self.tls) || self.tls == 'Required'",fieldPath=".tls",message="a password is sent only over verified TLS: set tls to Required, with caSecretRef for a private CA, or remove secretRef"
-// +kubebuilder:validation:XValidation:rule="!has(self.caSecretRef) || !has(self.tls) || self.tls == 'Required'",fieldPath=".caSecretRef",message="only tls Required verifies the host: set tls to Required, or remove caSecretRef"
-type SmartHost struct {
-	// host is a name or an address. Names are resolved to addresses, not to MX hosts.
-	// +required
-	Host HostOrIP `json:"host,omitempty"`
-
-	// port is the port of the host: 587 or 25 as a rule.
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	// +required
-	Port int32 `json:"port,omitempty"`
-
-	// tls is None, Opportunistic (STARTTLS if offered, not verified) or Required (STARTTLS, chain and name
-	// verified; mail waits otherwise). Left out, it means Required.
-	// +optional
-	TLS HopTLS `json:"tls,omitempty"`
-
-	// secretRef names a Secret with the keys username and password for AUTH.
-	// +optional
-	SecretRef *SecretReference `json:"secretRef,omitempty"`
-
-	// caSecretRef names a Secret whose key ca.crt holds the CA certificates, PEM, that the host's chain must end
-	// in. Left out, those of the system hold.
-	// +optional
-	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
-}
-
-// HopTLS is how TLS is used towards a next hop.
-// +kubebuilder:validation:Enum=None;Opportunistic;Required
-type HopTLS string
+// BareNewline says what becomes of a line feed without a carriage return.
+// +kubebuilder:validation:Enum=Reject;Normalize
+type BareNewline string
 
 const (
-	// HopTLSNone is without TLS.
-	HopTLSNone HopTLS = "None"
-	// HopTLSOpportunistic uses STARTTLS if it is offered, unverified.
-	HopTLSOpportunistic HopTLS = "Opportunistic"
-	// HopTLSRequired defers mail unless chain and name are verified.
-	HopTLSRequired HopTLS = "Required"
+	// BareNewlineReject refuses the message.
+	BareNewlineReject BareNewline = "Reject"
+	// BareNewlineNormalize makes it a proper line end.
+	BareNewlineNormalize BareNewline = "Normalize"
 )
-
-// MX sends to the MX hosts of the recipient's domain.
-type MX struct {
-	// port is the port of the MX hosts. Left out, it is 25; another one is for tests.
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	// +optional
-	Port int32 `json:"port,omitempty"`
-
-	// allowCIDRs are the private, loopback and link-local ranges that an MX host may be in. All others of these
-	// are refused, so that the DNS of a stranger cannot point the relay at the cluster's inside.
-	// +kubebuilder:validation:MaxItems=16
-	// +listType=set
-	// +optional
-	AllowCIDRs []CIDR `json:"allowCIDRs,omitempty"`
-}
 
 // Egress says how the world sees a relay.
 type Egress struct {

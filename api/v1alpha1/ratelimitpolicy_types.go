@@ -45,6 +45,7 @@ type RateLimitPolicyList struct {
 // +kubebuilder:validation:XValidation:rule="self.stage != 'Delivery' || self.key in ['Site', 'SenderDomain']",fieldPath=".key",message="stage Delivery counts per Site or SenderDomain: set key to one of them"
 // +kubebuilder:validation:XValidation:rule="self.stage != 'Accept' || self.key == 'Sender'",fieldPath=".key",message="stage Accept counts per Sender: set key to Sender"
 // +kubebuilder:validation:XValidation:rule="self.stage == 'Delivery' || !has(self.limits.maxConnections)",fieldPath=".limits.maxConnections",message="maxConnections limits connections to receivers: remove it, or set stage to Delivery"
+// +kubebuilder:validation:XValidation:rule="self.stage == 'Delivery' || !has(self.limits.recipientsPerMessage) && !has(self.limits.messagesPerConnection)",fieldPath=".limits",message="recipientsPerMessage and messagesPerConnection shape what goes to receivers: remove them, or set stage to Delivery"
 // +kubebuilder:validation:XValidation:rule="self.stage == 'Delivery' || !has(self.match) || !has(self.match.destinationDomains)",fieldPath=".match.destinationDomains",message="destinationDomains needs stage Delivery: remove it, or set stage to Delivery"
 type RateLimitPolicySpec struct {
 	// targetRefs are what the policy applies to, in the same namespace: all mail of a MailRelay, or the mail of
@@ -138,7 +139,7 @@ const (
 
 // Limits are how much is let through.
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="has(self.messages) || has(self.maxConnections)",message="nothing is limited: set messages and perSeconds, or maxConnections"
+// +kubebuilder:validation:XValidation:rule="has(self.messages) || has(self.maxConnections) || has(self.recipientsPerMessage) || has(self.messagesPerConnection)",message="nothing is limited: set messages and perSeconds, maxConnections, recipientsPerMessage or messagesPerConnection"
 // +kubebuilder:validation:XValidation:rule="has(self.messages) == has(self.perSeconds)",message="messages and perSeconds belong together: set both or neither"
 // +kubebuilder:validation:XValidation:rule="!has(self.burst) || has(self.messages)",fieldPath=".burst",message="burst needs messages and perSeconds: set them, or remove burst"
 type Limits struct {
@@ -166,6 +167,20 @@ type Limits struct {
 	// +kubebuilder:validation:Maximum=10000
 	// +optional
 	MaxConnections int32 `json:"maxConnections,omitempty"`
+
+	// recipientsPerMessage is how many recipients a message may have in one transaction with a receiver; more are
+	// sent in several. Without any policy it is 100.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	RecipientsPerMessage int32 `json:"recipientsPerMessage,omitempty"`
+
+	// messagesPerConnection is how many messages go over a connection before it is closed. Without any policy it
+	// is 100.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	// +optional
+	MessagesPerConnection int32 `json:"messagesPerConnection,omitempty"`
 }
 
 // Scope is where a limit is counted.

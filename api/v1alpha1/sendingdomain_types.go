@@ -69,7 +69,37 @@ type SendingDomainSpec struct {
 	// +default={"gates": ["DKIM"], "recheckSeconds": 3600}
 	// +optional
 	DNS DomainDNS `json:"dns,omitzero"`
+
+	// suppression keeps the domain's mail from recipients that failed for good lately. Left out, every message is
+	// tried.
+	// +optional
+	Suppression *Suppression `json:"suppression,omitempty"`
 }
+
+// Suppression keeps mail from recipients that failed for good lately.
+type Suppression struct {
+	// action is Reject, which refuses such a recipient, or Drop, which accepts and discards what is for it.
+	// +required
+	Action SuppressionAction `json:"action,omitempty"`
+
+	// seconds is how long a recipient is suppressed after it failed. The default is 30 days.
+	// +default=2592000
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=31536000
+	// +optional
+	Seconds int32 `json:"seconds,omitempty"`
+}
+
+// SuppressionAction is what becomes of mail for a suppressed recipient.
+// +kubebuilder:validation:Enum=Reject;Drop
+type SuppressionAction string
+
+const (
+	// SuppressionReject refuses the recipient.
+	SuppressionReject SuppressionAction = "Reject"
+	// SuppressionDrop accepts the mail and discards it.
+	SuppressionDrop SuppressionAction = "Drop"
+)
 
 // RelayReference names a MailRelay in the same namespace.
 type RelayReference struct {

@@ -32,11 +32,11 @@ type IPAddress string
 type CIDR string
 
 // TrustedCIDR is a range of IPv4 or IPv6 addresses, no wider than /8 or /16: a wider one is a mistake that
-// makes an open relay.
+// makes an open relay, or believes strangers who say that they are proxies.
 // +kubebuilder:validation:MinLength=4
 // +kubebuilder:validation:MaxLength=49
 // +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="must be a range of addresses: write 10.0.0.0/8 or 2001:db8::/32"
-// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() >= (cidr(self).ip().family() == 4 ? 8 : 16)",message="is too wide, anyone in it could relay: list ranges of at most /8 (IPv4) or /16 (IPv6)"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() >= (cidr(self).ip().family() == 4 ? 8 : 16)",message="is too wide, anyone in it would be trusted: list ranges of at most /8 (IPv4) or /16 (IPv6)"
 type TrustedCIDR string
 
 // Resolver is the address and port of a DNS server.
@@ -44,6 +44,24 @@ type TrustedCIDR string
 // +kubebuilder:validation:MaxLength=53
 // +kubebuilder:validation:XValidation:rule="self.matches('^([0-9.]+|[[][0-9a-f:.]+[]]):[1-9][0-9]{0,4}$') && isIP(self.startsWith('[') ? self.substring(1, self.lastIndexOf(']')) : self.substring(0, self.lastIndexOf(':'))) && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be the address and port of a DNS server: write 192.0.2.53:53 or [2001:db8::53]:53"
 type Resolver string
+
+// WebURL is the URL of a service over HTTP or HTTPS.
+// +kubebuilder:validation:MinLength=8
+// +kubebuilder:validation:MaxLength=1024
+// +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^https?://([a-z0-9][-a-z0-9.]*|[[][0-9a-f:.]+[]])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~!$&()*+,;=:@%/-]*)?([?][A-Za-z0-9._~!$&()*+,;=:@%/?-]*)?$')",message="must be a URL such as http://service.mail.svc:8080/path: http or https, a host in lower case, no user, no fragment"
+type WebURL string
+
+// HTTPSURL is the URL of a service over HTTPS.
+// +kubebuilder:validation:MinLength=9
+// +kubebuilder:validation:MaxLength=1024
+// +kubebuilder:validation:XValidation:rule="isURL(self) && self.matches('^https://([a-z0-9][-a-z0-9.]*|[[][0-9a-f:.]+[]])(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~!$&()*+,;=:@%/-]*)?([?][A-Za-z0-9._~!$&()*+,;=:@%/?-]*)?$')",message="must be a URL such as https://login.example.com/token: https, a host in lower case, no user, no fragment"
+type HTTPSURL string
+
+// OAuth2Scope is a scope of an access token (RFC 6749 section 3.3).
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=256
+// +kubebuilder:validation:XValidation:rule="self.matches('^[!#-Z^-~]+$')",message="must be one scope, printable ASCII without spaces, double quotes, backslashes and brackets: list several one by one"
+type OAuth2Scope string
 
 // Username is the name of an AUTH user.
 // +kubebuilder:validation:MinLength=1

@@ -53,6 +53,8 @@ const (
 	UseUsers
 	// UseUpstream is the credentials or CA of a smart host.
 	UseUpstream
+	// UseService is the password of a filter or the key of a webhook.
+	UseService
 )
 
 // Secret is a Secret that is missing or malformed.

@@ -158,6 +158,12 @@ func TestMailRelay(t *testing.T) {
 		"no credentials": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseUpstream, Problem: "x"}} }, wanted{
 			"Ready": "True/Serving", "UpstreamReady": "False/SecretInvalid",
 		}},
+		"no key of a webhook": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseService, Problem: "x"}} }, wanted{
+			"Ready": "False/InvalidReference", "UpstreamReady": "True/CredentialsPresent",
+		}},
+		"the key of a webhook gone": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseService, Problem: "x", Kept: true}} }, wanted{
+			"Ready": "True/Serving",
+		}},
 		"credentials gone": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseUpstream, Problem: "x", Kept: true}} }, wanted{
 			"UpstreamReady": "False/SecretInvalid",
 		}},
@@ -180,6 +186,9 @@ func TestMessages(t *testing.T) {
 		"kept users": {func(o *MailRelay) {
 			o.Secrets = []Secret{{Use: UseUsers, Problem: "The Secret smtp-users is gone.", Kept: true}}
 		}, "Ready", "smtp-users is gone. The last good copy is in use."},
+		"kept password of a filter": {func(o *MailRelay) {
+			o.Secrets = []Secret{{Use: UseService, Problem: "The Secret rspamd is gone.", Kept: true}}
+		}, "Ready", "rspamd is gone. The last good copy is in use."},
 		"rejected": {func(o *MailRelay) {
 			o.Pods[0].Status.Generation, o.Pods[0].Status.ConfigError = 1, strings.Repeat("ü", 9999)
 		}, "ConfigCurrent", "…"},

@@ -29,7 +29,7 @@ func (o *MailRelay) ready() decision {
 	if serving < enough {
 		return no(v1alpha1.ReasonNotEnoughReplicas, message+o.whyNot())
 	}
-	for _, s := range o.problems(UseUsers) {
+	for _, s := range append(o.problems(UseUsers), o.problems(UseService)...) {
 		message += " " + s.Problem + " The last good copy is in use."
 	}
 	return yes(v1alpha1.ReasonServing, message)

@@ -49,15 +49,8 @@ func filesOf(need render.Need, data map[string][]byte, found bool, own map[strin
 		problem.Problem = fmt.Sprintf("%s: there is no Secret %s. Make it, or change the reference.", need.Field, need.Secret)
 		problem.Missing = true
 	}
-	files := map[string][]byte{}
-	for _, name := range need.FileNames() {
-		content, ok := own[name]
-		if !ok {
-			return nil, problem
-		}
-		files[name] = content
-	}
-	problem.Kept = true
+	files, kept := need.Kept(func(name string) ([]byte, bool) { data, ok := own[name]; return data, ok })
+	problem.Kept = kept
 	return files, problem
 }
 
@@ -69,6 +62,8 @@ func useOf(kind render.Kind) condition.Use {
 		return condition.UseTLS
 	case render.KindUsers:
 		return condition.UseUsers
+	case render.KindRspamd, render.KindWebhook:
+		return condition.UseService
 	default:
 		return condition.UseUpstream
 	}

@@ -47,3 +47,20 @@ func TestLastGoodCopyStays(t *testing.T) {
 		})
 	}
 }
+
+// Each kind of Secret has its place in the status.
+func TestUseOf(t *testing.T) {
+	for kind, want := range map[render.Kind]condition.Use{
+		render.KindTLS:         condition.UseTLS,
+		render.KindUsers:       condition.UseUsers,
+		render.KindCredentials: condition.UseUpstream,
+		render.KindOAuth2:      condition.UseUpstream,
+		render.KindCA:          condition.UseUpstream,
+		render.KindRspamd:      condition.UseService,
+		render.KindWebhook:     condition.UseService,
+	} {
+		if got := useOf(kind); got != want {
+			t.Errorf("%s: %v; want %v", kind, got, want)
+		}
+	}
+}

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { os.Exit(kubetest.Run(m, &server)) }
 // says against what Load says.
 func TestTheServerSaysTheSame(t *testing.T) {
 	k := kinds(t)
-	for _, file := range append(invalidFiles(t), "testdata/valid.yaml") {
+	for _, file := range append(invalidFiles(t), "testdata/valid.yaml", "testdata/inbound.yaml") {
 		documents, _ := readFile(file, nil)
 		for _, d := range documents {
 			if d.object.GroupVersionKind().GroupVersion() != v1alpha1.GroupVersion {

@@ -49,6 +49,9 @@ func domain(d Domain) config.Domain {
 		Name: string(d.Spec.Domain),
 		Sign: d.Spec.DKIM.Signing != v1alpha1.SigningDisabled,
 	}
+	if s := d.Spec.Suppression; s != nil {
+		c.Suppression = &config.Suppression{Action: config.SuppressionAction(s.Action), Seconds: int64(s.Seconds)}
+	}
 	for _, s := range d.Spec.Senders {
 		c.Users = append(c.Users, string(s.User))
 	}

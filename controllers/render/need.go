@@ -23,8 +23,15 @@ const (
 	KindUsers Kind = "Users"
 	// KindCredentials is a smart host's: username and password.
 	KindCredentials Kind = "Credentials"
+	// KindOAuth2 is how a smart host's access tokens are got: username, client-id, and client-secret or
+	// refresh-token or both.
+	KindOAuth2 Kind = "OAuth2"
 	// KindCA is the certificates that a smart host's chain ends in: ca.crt.
 	KindCA Kind = "CA"
+	// KindRspamd is what rspamd asks for: password.
+	KindRspamd Kind = "Rspamd"
+	// KindWebhook is the key that events are signed with: secret.
+	KindWebhook Kind = "Webhook"
 )
 
 // ErrMissingKey says that a Secret lacks a key.
@@ -38,84 +45,137 @@ type Need struct {
 	Field string
 }
 
+// needs gathers the Secrets that a relay refers to.
+type needs []Need
+
+func (n *needs) add(kind Kind, ref *v1alpha1.SecretReference, format string, args ...any) {
+	if ref != nil {
+		*n = append(*n, Need{Kind: kind, Secret: string(ref.Name), Field: fmt.Sprintf(format, args...)})
+	}
+}
+
 // Needs are the Secrets that a relay refers to, by kind and name.
 func Needs(relay *v1alpha1.MailRelay) []Need {
-	var needs []Need
-	add := func(kind Kind, ref *v1alpha1.SecretReference, format string, args ...any) {
-		if ref != nil {
-			needs = append(needs, Need{Kind: kind, Secret: string(ref.Name), Field: fmt.Sprintf(format, args...)})
-		}
-	}
+	var n needs
 	for i, l := range relay.Spec.Listeners {
 		if l.TLS != nil {
-			add(KindTLS, l.TLS.SecretRef, "spec.listeners[%d].tls.secretRef", i)
+			n.add(KindTLS, l.TLS.SecretRef, "spec.listeners[%d].tls.secretRef", i)
 		}
 		if l.Auth != nil {
-			add(KindUsers, &l.Auth.Users.SecretRef, "spec.listeners[%d].auth.users.secretRef", i)
+			n.add(KindUsers, &l.Auth.Users.SecretRef, "spec.listeners[%d].auth.users.secretRef", i)
 		}
 	}
 	for i, r := range relay.Spec.Routes {
 		for j, h := range r.SmartHosts {
-			add(KindCredentials, h.SecretRef, "spec.routes[%d].smartHosts[%d].secretRef", i, j)
-			add(KindCA, h.CASecretRef, "spec.routes[%d].smartHosts[%d].caSecretRef", i, j)
+			n.add(credentialsOf(h), h.SecretRef, "spec.routes[%d].smartHosts[%d].secretRef", i, j)
+			n.add(KindCA, h.CASecretRef, "spec.routes[%d].smartHosts[%d].caSecretRef", i, j)
 		}
 	}
-	slices.SortStableFunc(needs, func(a, b Need) int {
+	for i, f := range relay.Spec.Filters {
+		if f.Rspamd != nil {
+			n.add(KindRspamd, f.Rspamd.SecretRef, "spec.filters[%d].rspamd.secretRef", i)
+		}
+	}
+	for i, w := range relay.Spec.Events.Webhooks {
+		n.add(KindWebhook, w.SecretRef, "spec.events.webhooks[%d].secretRef", i)
+	}
+	slices.SortStableFunc(n, func(a, b Need) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Secret, b.Secret))
 	})
-	return slices.CompactFunc(needs, func(a, b Need) bool { return a.Kind == b.Kind && a.Secret == b.Secret })
+	return slices.CompactFunc(n, func(a, b Need) bool { return a.Kind == b.Kind && a.Secret == b.Secret })
+}
+
+// credentialsOf is the kind of a smart host's secretRef.
+func credentialsOf(h v1alpha1.SmartHost) Kind {
+	if h.OAuth2 != nil {
+		return KindOAuth2
+	}
+	return KindCredentials
 }
 
 // use says where the contents of a kind of Secret stand, and what they must be.
 type use struct {
-	keys   []string
 	prefix string
-	// suffixes make the files' names, in the order of keys.
-	suffixes []string
-	check    func(values [][]byte) error
+	keys   []key
+	// check is given the values in the order of keys, nil for an optional one that is not there.
+	check func(values [][]byte) error
+}
+
+// key is one key of a Secret.
+type key struct {
+	name string
+	// suffix ends the file's name.
+	suffix   string
+	optional bool
 }
 
 func (n Need) use() use {
 	switch n.Kind {
 	case KindTLS:
-		return use{[]string{"tls.crt", "tls.key"}, "tls-", []string{".crt", ".key"}, checkKeyPair}
+		return use{"tls-", []key{{name: "tls.crt", suffix: ".crt"}, {name: "tls.key", suffix: ".key"}}, checkKeyPair}
 	case KindUsers:
-		return use{[]string{"users"}, "users-", []string{".htpasswd"}, checkUsers}
+		return use{"users-", []key{{name: "users", suffix: ".htpasswd"}}, checkUsers}
 	case KindCredentials:
-		return use{[]string{"username", "password"}, "upstream-", []string{".username", ".password"}, checkCredentials}
+		return use{"upstream-", []key{{name: "username", suffix: ".username"}, {name: "password", suffix: ".password"}}, checkCredentials}
+	case KindOAuth2:
+		return use{"oauth2-", []key{
+			{name: "username", suffix: ".username"},
+			{name: "client-id", suffix: ".client-id"},
+			{name: "client-secret", suffix: ".client-secret", optional: true},
+			{name: "refresh-token", suffix: ".refresh-token", optional: true},
+		}, checkOAuth2}
+	case KindRspamd:
+		return use{"rspamd-", []key{{name: "password", suffix: ".password"}}, checkFilled("password")}
+	case KindWebhook:
+		return use{"webhook-", []key{{name: "secret", suffix: ".secret"}}, checkFilled("secret")}
 	default:
-		return use{[]string{"ca.crt"}, "ca-", []string{".crt"}, checkCA}
+		return use{"ca-", []key{{name: "ca.crt", suffix: ".crt"}}, checkCA}
 	}
 }
 
-// FileNames are the files that the Secret's contents stand in: certificate and key, users, user name and
-// password, or CA certificates.
+// FileNames are the files that the Secret's contents stand in, in the order in which its Kind lists the keys.
 func (n Need) FileNames() []string {
 	u := n.use()
 	var names []string
-	for _, suffix := range u.suffixes {
-		names = append(names, u.prefix+n.Secret+suffix)
+	for _, k := range u.keys {
+		names = append(names, u.prefix+n.Secret+k.suffix)
 	}
 	return names
 }
 
-// Files are the files of a Secret with this data. The error names the key that is missing (it then wraps
-// ErrMissingKey) or malformed, and never what it holds.
+// Files are the files of a Secret with this data; an optional key that is not there has none. The error names the
+// key that is missing (it then wraps ErrMissingKey) or malformed, and never what it holds.
 func (n Need) Files(data map[string][]byte) (map[string][]byte, error) {
 	u := n.use()
 	files, names, values := map[string][]byte{}, n.FileNames(), [][]byte{}
 	for i, key := range u.keys {
-		value, ok := data[key]
-		if !ok {
-			return nil, fmt.Errorf("%w %q: add it to the Secret %s", ErrMissingKey, key, n.Secret)
+		value, ok := data[key.name]
+		if !ok && !key.optional {
+			return nil, fmt.Errorf("%w %q: add it to the Secret %s", ErrMissingKey, key.name, n.Secret)
 		}
-		files[names[i]] = value
+		if ok {
+			files[names[i]] = value
+		}
 		values = append(values, value)
 	}
 	if err := u.check(values); err != nil {
 		return nil, fmt.Errorf("the Secret %s: %w", n.Secret, err)
 	}
 	return files, nil
+}
+
+// Kept are the files of the Secret as had knows them by their names; false if one is missing that is not optional.
+func (n Need) Kept(had func(name string) ([]byte, bool)) (map[string][]byte, bool) {
+	files, u := map[string][]byte{}, n.use()
+	for i, name := range n.FileNames() {
+		data, ok := had(name)
+		if ok {
+			files[name] = data
+		} else if !u.keys[i].optional {
+			return nil, false
+		}
+	}
+	return files, true
 }
 
 func checkKeyPair(values [][]byte) error {
@@ -139,6 +199,28 @@ func checkCredentials(values [][]byte) error {
 		}
 	}
 	return nil
+}
+
+func checkOAuth2(values [][]byte) error {
+	for i, name := range []string{"username", "client-id"} {
+		if len(values[i]) == 0 {
+			return fmt.Errorf("%s is empty", name)
+		}
+	}
+	if len(values[2]) == 0 && len(values[3]) == 0 {
+		return fmt.Errorf("%w %q and none %q: add one of them", ErrMissingKey, "client-secret", "refresh-token")
+	}
+	return nil
+}
+
+// checkFilled wants the only key to hold something.
+func checkFilled(name string) func(values [][]byte) error {
+	return func(values [][]byte) error {
+		if len(values[0]) == 0 {
+			return fmt.Errorf("%s is empty", name)
+		}
+		return nil
+	}
 }
 
 // checkUsers wants lines of a name, a colon and a bcrypt hash; empty lines and those that begin with # don't count.

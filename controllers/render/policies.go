@@ -73,5 +73,8 @@ func policy(p *v1alpha1.RateLimitPolicy, senders []string) config.RatePolicy {
 		PerSeconds:         int(limits.PerSeconds),
 		Burst:              int(limits.Burst),
 		MaxConnections:     int(limits.MaxConnections),
+
+		RecipientsPerMessage:  int(limits.RecipientsPerMessage),
+		MessagesPerConnection: int(limits.MessagesPerConnection),
 	}
 }

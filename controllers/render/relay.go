@@ -7,12 +7,6 @@ import (
 	"github.com/postrider/postrider/relay/config"
 )
 
-// lastResort is the name of the route that is added for mail that no route matches. No route of a MailRelay can
-// have it.
-const lastResort = "*"
-
-const smtpPort = 25
-
 // relay is the contents of relay.json.
 func relay(in Input) config.Relay {
 	spec := &in.Relay.Spec
@@ -27,7 +21,7 @@ func relay(in Input) config.Relay {
 			UndeclaredSenders: config.Senders(spec.Access.UndeclaredSenders),
 		},
 		Queue:    queue(&spec.Queue),
-		Routes:   routes(spec.Routes),
+		Routes:   routes(in),
 		Egress:   config.Egress{Addresses: plain(spec.Egress.Addresses)},
 		DNS:      config.DNS{Resolvers: plain(spec.DNS.Resolvers)},
 		Policies: policies(in),
@@ -35,6 +29,12 @@ func relay(in Input) config.Relay {
 	}
 	for _, l := range spec.Listeners {
 		r.Listeners = append(r.Listeners, listener(l))
+	}
+	for _, f := range spec.Filters {
+		r.Filters = append(r.Filters, filter(f))
+	}
+	for _, w := range spec.Events.Webhooks {
+		r.Webhooks = append(r.Webhooks, webhook(w))
 	}
 	if in.Admin != nil {
 		r.Admin = in.Admin.config()
@@ -60,6 +60,9 @@ func listener(l v1alpha1.Listener) config.Listener {
 		Port: int(ContainerPort(l.Port)),
 		Mode: config.ListenerMode(l.Mode),
 		TLS:  config.TLSNone,
+
+		ProxyCIDRs: plain(l.ProxyCIDRs),
+		HideClient: l.ClientAddress == v1alpha1.ClientHide,
 	}
 	if l.TLS != nil {
 		c.TLS = config.TLSMode(l.TLS.Mode)
@@ -80,54 +83,10 @@ func queue(q *v1alpha1.Queue) config.Queue {
 		RetryMaxSeconds:      int(q.Retry.MaxSeconds),
 		MaxMessageAgeSeconds: int(q.MaxMessageAgeSeconds),
 		MaxMessageBytes:      q.MaxMessageBytes,
+		BareNewline:          config.BareNewline(q.BareNewline),
 	}
 	if q.DelayWarningSeconds != nil {
 		c.DelayWarningSeconds = int(*q.DelayWarningSeconds)
-	}
-	return c
-}
-
-// routes end with one that matches all.
-func routes(list []v1alpha1.Route) []config.Route {
-	var all []config.Route
-	for _, r := range list {
-		all = append(all, route(r))
-		if len(r.Match.RecipientDomains) == 0 && len(r.Match.SenderDomains) == 0 {
-			return all
-		}
-	}
-	return append(all, config.Route{Name: lastResort, MX: &config.MX{Port: smtpPort}})
-}
-
-func route(r v1alpha1.Route) config.Route {
-	c := config.Route{
-		Name: r.Name,
-		Match: config.Match{
-			RecipientDomains: plain(r.Match.RecipientDomains),
-			SenderDomains:    plain(r.Match.SenderDomains),
-		},
-	}
-	if r.MX != nil {
-		c.MX = &config.MX{Port: int(cmp.Or(r.MX.Port, smtpPort)), AllowCIDRs: plain(r.MX.AllowCIDRs)}
-	}
-	for _, h := range r.SmartHosts {
-		c.SmartHosts = append(c.SmartHosts, smartHost(h))
-	}
-	return c
-}
-
-func smartHost(h v1alpha1.SmartHost) config.SmartHost {
-	c := config.SmartHost{
-		Host: string(h.Host),
-		Port: int(h.Port),
-		TLS:  config.HopTLS(cmp.Or(h.TLS, v1alpha1.HopTLSRequired)),
-	}
-	if h.SecretRef != nil {
-		files := Need{Kind: KindCredentials, Secret: string(h.SecretRef.Name)}.FileNames()
-		c.UsernameFile, c.PasswordFile = files[0], files[1]
-	}
-	if h.CASecretRef != nil {
-		c.CAFile = Need{Kind: KindCA, Secret: string(h.CASecretRef.Name)}.FileNames()[0]
 	}
 	return c
 }

@@ -56,7 +56,7 @@ spec:
   - {name: smtp, port: 25, mode: Relay, tls: {mode: Opportunistic, secretRef: {name: mx1-tls}}}
   - {name: submission, port: 587, mode: Submission, tls: {mode: Required, secretRef: {name: mx1-tls}}, auth: {users: {secretRef: {name: people}}}}
   - {name: submissions, port: 465, mode: Submission, tls: {mode: Implicit, secretRef: {name: mx1-tls}}, auth: {users: {secretRef: {name: people}}}}
-  - {name: other, port: 10025, mode: Relay, tls: {mode: None}}
+  - {name: other, port: 10025, mode: Relay, tls: {mode: None}, proxyProtocol: Required, proxyCIDRs: [192.0.2.0/28, "2001:db8::/64"], clientAddress: Hide}
   access: {trustedCIDRs: [10.0.0.0/8], undeclaredSenders: Accept}
   queue:
     storage: {size: 1Gi}
@@ -64,13 +64,30 @@ spec:
     maxMessageAgeSeconds: 432000
     delayWarningSeconds: 0
     maxMessageBytes: 1000000
+    bareNewline: Normalize
   routes:
   - name: provider
     match: {senderDomains: [news.example.com], recipientDomains: [example.net]}
     smartHosts:
     - {host: smtp.example.net, port: 587, secretRef: {name: up}, caSecretRef: {name: private-ca}}
     - {host: 192.0.2.1, port: 25, tls: Opportunistic}
+    - {host: smtp.mail.example, port: 587, secretRef: {name: up}, oauth2: {tokenURL: "https://login.mail.example/token", scopes: [send]}}
+    - {host: smtp2.mail.example, port: 587, secretRef: {name: app}, oauth2: {tokenURL: "https://login.mail.example/token"}}
+  - {name: mailboxes, match: {recipientDomains: [example.com]}, lmtp: {host: dovecot.mail.svc}}
+  - {name: old-mailboxes, match: {recipientDomains: [old.example]}, lmtp: {host: "2001:db8::24", port: 2424}, verifyRecipients: None}
+  - {name: customer, match: {recipientDomains: [customer.example]}, backup: {primary: {host: mx.customer.example}}}
+  - {name: other-customer, match: {recipientDomains: [other.example]}, backup: {primary: {host: mx.other.example, port: 2525}, probeSeconds: 5}}
+  - {name: gateway, match: {recipientDomains: [inside.example]}, smartHosts: [{host: 192.0.2.2, port: 25, tls: None}], verifyRecipients: Probe}
   - {name: lab, match: {recipientDomains: [lab.example]}, mx: {port: 2526, allowCIDRs: [127.0.0.0/8]}}
+  filters:
+  - {name: lists, dnsbl: {zones: [zen.example.org, bl.example.net]}}
+  - {name: more-lists, dnsbl: {zones: [grey.example.org], action: Report}, timeoutSeconds: 3, onFailure: Defer}
+  - {name: spam, rspamd: {url: "http://rspamd.mail.svc:11333", secretRef: {name: spam}}}
+  - {name: virus, milter: {host: clamav-milter.mail.svc, port: 7357}, onFailure: Accept}
+  events:
+    webhooks:
+    - {name: crm, url: "https://hooks.example.com/mail", secretRef: {name: hook}, types: [Delivered, Bounced]}
+    - {name: all, url: "http://events.mail.svc"}
   egress: {addresses: [203.0.113.10, "2001:db8::10"]}
   dns: {resolvers: ["192.0.2.53:53"]}
 `
@@ -86,7 +103,7 @@ func fullInput(t *testing.T) Input {
 	in := Input{
 		Relay: parse[v1alpha1.MailRelay](t, fullRelay),
 		Domains: []Domain{
-			domainOf(t, "news", `{domain: news.example.com, dkim: {signing: Enabled}}`),
+			domainOf(t, "news", `{domain: news.example.com, dkim: {signing: Enabled}, suppression: {action: Drop, seconds: 86400}}`),
 			domainOf(t, "acme", `{domain: acme.example, senders: [{user: anna}, {user: bob}], dkim: {signing: Enabled}}`,
 				Key{"pr1-a", v1alpha1.RSA2048, []byte("an RSA key")}, Key{"pr1-b", v1alpha1.Ed25519, []byte("an Ed25519 key")}),
 			domainOf(t, "plain", `{domain: plain.example, dkim: {signing: Disabled}}`),
@@ -96,7 +113,7 @@ func fullInput(t *testing.T) Input {
 	}
 	for _, text := range []string{
 		`{metadata: {name: cap, namespace: mail}, spec: {targetRefs: [{kind: MailRelay, name: outbound}], stage: Delivery, key: Site,
-		  match: {destinationDomains: [gmail.com]}, limits: {messages: 600, perSeconds: 60, maxConnections: 20}}}`,
+		  match: {destinationDomains: [gmail.com]}, limits: {messages: 600, perSeconds: 60, maxConnections: 20, recipientsPerMessage: 50, messagesPerConnection: 10}}}`,
 		`{metadata: {name: bulk, namespace: mail}, spec: {targetRefs: [{kind: SendingDomain, name: news}, {kind: SendingDomain, name: acme}],
 		  stage: Delivery, key: SenderDomain, limits: {messages: 5, perSeconds: 60}}}`,
 		`{metadata: {name: people, namespace: mail}, spec: {targetRefs: [{kind: MailRelay, name: outbound}], stage: Accept, key: Sender,
@@ -113,6 +130,8 @@ func fullInput(t *testing.T) Input {
 			in.Material[name] = []byte("contents of " + name)
 		}
 	}
+	delete(in.Material, "oauth2-up.client-secret")
+	delete(in.Material, "oauth2-app.refresh-token")
 	return in
 }
 

@@ -27,6 +27,13 @@ const (
 	submission = `[{name: s, port: 587, mode: Submission, tls: {mode: Required, secretRef: {name: t}}, auth: {users: {secretRef: {name: u}}}}]`
 	twoRoutes  = `[{name: a, mx: {}}, {name: b, mx: {}}]`
 	smartHost  = `[{name: a, smartHosts: [{host: smtp.example.net, port: 587}]}]`
+	mailboxes  = `[{name: a, match: {recipientDomains: [example.com]}, lmtp: {host: dovecot}}]`
+	backupMX   = `[{name: a, match: {recipientDomains: [example.com]}, backup: {primary: {host: mx.example.com}}}]`
+	oauth2Host = `[{name: a, smartHosts: [{host: smtp.example.net, port: 587, secretRef: {name: app}, oauth2: {tokenURL: "https://login.example.net/token"}}]}]`
+	blockList  = `[{name: lists, dnsbl: {zones: [zen.example.org]}}]`
+	spamFilter = `[{name: spam, rspamd: {url: "http://rspamd.mail.svc:11333"}}]`
+	virusCheck = `[{name: virus, milter: {host: clamav, port: 7357}}]`
+	hook       = `[{name: crm, url: "https://hooks.example.com/mail"}]`
 )
 
 var refusals = []refusal{
@@ -83,12 +90,21 @@ var refusals = []refusal{
 	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: ../other}}"}, "must be the name of a Secret"},
 	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: t, namespace: other}}"}, `unknown field "spec.listeners[0].tls.secretRef.namespace"`},
 	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: " + strings.Repeat("a", 201) + "}}"}, "Too long"},
+	{mailRelay, edits{"spec.listeners.0.proxyProtocol": "Required"}, "list the addresses of the proxies"},
+	{mailRelay, edits{"spec.listeners.0.proxyProtocol": "Required", "spec.listeners.0.proxyCIDRs": "[]"}, "should have at least 1 items"},
+	{mailRelay, edits{"spec.listeners.0.proxyCIDRs": "[10.0.0.0/8]"}, "or remove both"},
+	{mailRelay, edits{"spec.listeners.0.proxyProtocol": "Disabled", "spec.listeners.0.proxyCIDRs": "[10.0.0.0/8]"}, "or remove both"},
+	{mailRelay, edits{"spec.listeners.0.proxyProtocol": "Optional"}, `supported values: "Disabled", "Required"`},
+	{mailRelay, edits{"spec.listeners.0.proxyProtocol": "Required", "spec.listeners.0.proxyCIDRs": "[0.0.0.0/0]"}, "anyone in it would be trusted"},
+	{mailRelay, edits{"spec.listeners.0.proxyProtocol": "Required", "spec.listeners.0.proxyCIDRs": "[10.0.0.1]"}, "write 10.0.0.0/8"},
+	{mailRelay, edits{"spec.listeners.0.proxyProtocol": "Required", "spec.listeners.0.proxyCIDRs": list(17, func(i int) string { return fmt.Sprintf("10.0.%d.0/24", i) })}, "must have at most 16 items"},
+	{mailRelay, edits{"spec.listeners.0.clientAddress": "Forge"}, `supported values: "Record", "Hide"`},
 
 	// Access.
-	{mailRelay, edits{"spec.access.trustedCIDRs": "[0.0.0.0/0]"}, "anyone in it could relay"},
-	{mailRelay, edits{"spec.access.trustedCIDRs": "[0.0.0.0/1, 128.0.0.0/1]"}, "anyone in it could relay"},
-	{mailRelay, edits{"spec.access.trustedCIDRs": `["::/0"]`}, "anyone in it could relay"},
-	{mailRelay, edits{"spec.access.trustedCIDRs": `["2000::/15"]`}, "anyone in it could relay"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": "[0.0.0.0/0]"}, "anyone in it would be trusted"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": "[0.0.0.0/1, 128.0.0.0/1]"}, "anyone in it would be trusted"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": `["::/0"]`}, "anyone in it would be trusted"},
+	{mailRelay, edits{"spec.access.trustedCIDRs": `["2000::/15"]`}, "anyone in it would be trusted"},
 	{mailRelay, edits{"spec.access.trustedCIDRs": "[10.0.0.1]"}, "write 10.0.0.0/8 or 2001:db8::/32"},
 	{mailRelay, edits{"spec.access.trustedCIDRs": list(65, func(i int) string { return fmt.Sprintf("10.0.%d.0/24", i) })}, "must have at most 64 items"},
 	{mailRelay, edits{"spec.access.trustedCIDRs": "[10.0.0.0/8, 10.0.0.0/8]"}, "Duplicate value"},
@@ -114,10 +130,11 @@ var refusals = []refusal{
 	{mailRelay, edits{"spec.queue.retry": "{initialSeconds: 60, maxSeconds: 30}"}, "initialSeconds is more than maxSeconds"},
 	{mailRelay, edits{"spec.queue.maxMessageAgeSeconds": "600"}, "set delayWarningSeconds below maxMessageAgeSeconds"},
 	{mailRelay, edits{"spec.queue.maxMessageBytes": "1"}, "greater than or equal to 65536"},
+	{mailRelay, edits{"spec.queue.bareNewline": "Accept"}, `supported values: "Reject", "Normalize"`},
 
 	// Routes.
-	{mailRelay, edits{"spec.routes": "[{name: a}]"}, "exactly one of smartHosts and mx"},
-	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.mx": "{}"}, "exactly one of smartHosts and mx"},
+	{mailRelay, edits{"spec.routes": "[{name: a}]"}, "exactly one of smartHosts, lmtp, backup and mx"},
+	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.mx": "{}"}, "exactly one of smartHosts, lmtp, backup and mx"},
 	{mailRelay, edits{"spec.routes": twoRoutes, "spec.routes.1.name": "a"}, "two routes have the same name"},
 	{mailRelay, edits{"spec.routes": twoRoutes, "spec.routes.1.name": `"*"`}, "must be lower case letters, digits and hyphens"},
 	{mailRelay, edits{"spec.routes": list(33, func(i int) string { return fmt.Sprintf("{name: r%d, mx: {}}", i) })}, "must have at most 32 items"},
@@ -130,6 +147,51 @@ var refusals = []refusal{
 	{mailRelay, edits{"spec.routes": "[{name: a, smartHosts: [{host: h, port: 25}, {host: h, port: 25}]}]"}, "list each host and port once"},
 	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.smartHosts.0.tls": "Opportunistic", "spec.routes.0.smartHosts.0.secretRef.name": "up"}, "a password is sent only over verified TLS"},
 	{mailRelay, edits{"spec.routes": smartHost, "spec.routes.0.smartHosts.0.tls": "None", "spec.routes.0.smartHosts.0.caSecretRef.name": "ca"}, "only tls Required verifies the host"},
+	{mailRelay, edits{"spec.routes": mailboxes, "spec.routes.0.backup": "{primary: {host: mx}}"}, "exactly one of smartHosts, lmtp, backup and mx"},
+	{mailRelay, edits{"spec.routes": mailboxes, "spec.routes.0.match": ""}, "list them in match.recipientDomains"},
+	{mailRelay, edits{"spec.routes": mailboxes, "spec.routes.0.match": "{recipientDomains: []}"}, "list them in match.recipientDomains"},
+	{mailRelay, edits{"spec.routes": mailboxes, "spec.routes.0.lmtp.host": "/run/dovecot/lmtp"}, "must be a host name in lower case"},
+	{mailRelay, edits{"spec.routes": mailboxes, "spec.routes.0.lmtp.port": "65536"}, "less than or equal to 65535"},
+	{mailRelay, edits{"spec.routes": backupMX, "spec.routes.0.match": "{senderDomains: [example.com]}"}, "list them in match.recipientDomains"},
+	{mailRelay, edits{"spec.routes": backupMX, "spec.routes.0.backup.primary": ""}, "backup.primary: Required"},
+	{mailRelay, edits{"spec.routes": backupMX, "spec.routes.0.backup.primary.host": ""}, "backup.primary.host: Required"},
+	{mailRelay, edits{"spec.routes": backupMX, "spec.routes.0.backup.probeSeconds": "0"}, "greater than or equal to 1"},
+	{mailRelay, edits{"spec.routes": twoRoutes, "spec.routes.0.verifyRecipients": "None"}, "remove verifyRecipients"},
+	{mailRelay, edits{"spec.routes": mailboxes, "spec.routes.0.verifyRecipients": "Guess"}, `supported values: "Probe", "None"`},
+	{mailRelay, edits{"spec.routes": oauth2Host, "spec.routes.0.smartHosts.0.secretRef": ""}, "oauth2 needs secretRef"},
+	{mailRelay, edits{"spec.routes": oauth2Host, "spec.routes.0.smartHosts.0.tls": "None"}, "a password is sent only over verified TLS"},
+	{mailRelay, edits{"spec.routes": oauth2Host, "spec.routes.0.smartHosts.0.oauth2.tokenURL": "http://login.example.net/token"}, "must be a URL such as https://login.example.com/token"},
+	{mailRelay, edits{"spec.routes": oauth2Host, "spec.routes.0.smartHosts.0.oauth2.tokenURL": "https://user@login.example.net/token"}, "must be a URL such as https://login.example.com/token"},
+	{mailRelay, edits{"spec.routes": oauth2Host, "spec.routes.0.smartHosts.0.oauth2.scopes": "[a b]"}, "list several one by one"},
+	{mailRelay, edits{"spec.routes": oauth2Host, "spec.routes.0.smartHosts.0.oauth2.scopes": list(9, func(i int) string { return fmt.Sprint("s", i) })}, "must have at most 8 items"},
+
+	// Filters and events.
+	{mailRelay, edits{"spec.filters": "[{name: a}]"}, "exactly one of dnsbl, rspamd and milter"},
+	{mailRelay, edits{"spec.filters": virusCheck, "spec.filters.0.dnsbl": "{zones: [zen.example.org]}"}, "exactly one of dnsbl, rspamd and milter"},
+	{mailRelay, edits{"spec.filters": "[{name: a, milter: {host: h, port: 1}}, {name: a, milter: {host: h, port: 2}}]"}, "two filters have the same name"},
+	{mailRelay, edits{"spec.filters": list(9, func(i int) string { return fmt.Sprintf("{name: f%d, milter: {host: h, port: 1}}", i) })}, "must have at most 8 items"},
+	{mailRelay, edits{"spec.filters": virusCheck, "spec.filters.0.name": "a/b"}, "must be lower case letters, digits and hyphens"},
+	{mailRelay, edits{"spec.filters": virusCheck, "spec.filters.0.milter.port": ""}, "milter.port: Required"},
+	{mailRelay, edits{"spec.filters": virusCheck, "spec.filters.0.milter.host": "unix:/run/clamav.sock"}, "must be a host name in lower case"},
+	{mailRelay, edits{"spec.filters": virusCheck, "spec.filters.0.timeoutSeconds": "61"}, "less than or equal to 60"},
+	{mailRelay, edits{"spec.filters": virusCheck, "spec.filters.0.timeoutSeconds": "0"}, "greater than or equal to 1"},
+	{mailRelay, edits{"spec.filters": virusCheck, "spec.filters.0.onFailure": "Reject"}, `supported values: "Accept", "Defer"`},
+	{mailRelay, edits{"spec.filters": blockList, "spec.filters.0.dnsbl.zones": "[]"}, "should have at least 1 items"},
+	{mailRelay, edits{"spec.filters": blockList, "spec.filters.0.dnsbl.zones": `["zen.example.org."]`}, "must be a domain name"},
+	{mailRelay, edits{"spec.filters": blockList, "spec.filters.0.dnsbl.zones": list(9, func(i int) string { return fmt.Sprintf("z%d.example", i) })}, "must have at most 8 items"},
+	{mailRelay, edits{"spec.filters": blockList, "spec.filters.0.dnsbl.action": "Drop"}, `supported values: "Reject", "Report"`},
+	{mailRelay, edits{"spec.filters": spamFilter, "spec.filters.0.rspamd.url": "rspamd.mail.svc:11333"}, "must be a URL such as http://service.mail.svc:8080/path"},
+	{mailRelay, edits{"spec.filters": spamFilter, "spec.filters.0.rspamd.url": "file:///etc/passwd"}, "must be a URL such as http://service.mail.svc:8080/path"},
+	{mailRelay, edits{"spec.filters": spamFilter, "spec.filters.0.rspamd.url": `"http://rspamd\r\nX: y"`}, "must be a URL such as http://service.mail.svc:8080/path"},
+	{mailRelay, edits{"spec.filters": spamFilter, "spec.filters.0.rspamd.url": "http://rspamd.mail.svc:70000000"}, "must be a URL such as http://service.mail.svc:8080/path"},
+	{mailRelay, edits{"spec.filters": spamFilter, "spec.filters.0.rspamd.secretRef": "{name: s, namespace: other}"}, `unknown field "spec.filters[0].rspamd.secretRef.namespace"`},
+	{mailRelay, edits{"spec.events.webhooks": hook, "spec.events.webhooks.0.name": "CRM"}, "must be lower case letters, digits and hyphens"},
+	{mailRelay, edits{"spec.events.webhooks": hook, "spec.events.webhooks.0.url": ""}, "webhooks[0].url: Required"},
+	{mailRelay, edits{"spec.events.webhooks": hook, "spec.events.webhooks.0.url": `"https://hooks.example.com/'mail"`}, "must be a URL such as http://service.mail.svc:8080/path"},
+	{mailRelay, edits{"spec.events.webhooks": hook, "spec.events.webhooks.0.url": "https://hooks.example.com/" + strings.Repeat("a", 1024)}, "Too long"},
+	{mailRelay, edits{"spec.events.webhooks": hook, "spec.events.webhooks.0.types": "[Held]"}, `supported values: "Accepted", "Delivered", "Deferred", "Bounced", "Suppressed"`},
+	{mailRelay, edits{"spec.events.webhooks": "[{name: a, url: 'https://a.example'}, {name: a, url: 'https://b.example'}]"}, "Duplicate value"},
+	{mailRelay, edits{"spec.events.webhooks": list(9, func(i int) string { return fmt.Sprintf("{name: w%d, url: 'https://a.example'}", i) })}, "must have at most 8 items"},
 
 	// Egress and DNS.
 	{mailRelay, edits{"spec.egress.addresses": "[mx1.example.com]"}, "must be an IP address"},
@@ -150,6 +212,9 @@ var refusals = []refusal{
 	{sendingDomain, edits{"spec.dkim.algorithms": "[RSA1024]"}, `supported values: "RSA2048", "Ed25519"`},
 	{sendingDomain, edits{"spec.dns.gates": "[SPF]"}, `supported values: "DKIM"`},
 	{sendingDomain, edits{"spec.dns.recheckSeconds": "1"}, "greater than or equal to 60"},
+	{sendingDomain, edits{"spec.suppression": "{}"}, "suppression.action: Required"},
+	{sendingDomain, edits{"spec.suppression": "{action: Bounce}"}, `supported values: "Reject", "Drop"`},
+	{sendingDomain, edits{"spec.suppression": "{action: Drop, seconds: 0}"}, "greater than or equal to 60"},
 
 	// RateLimitPolicies.
 	{rateLimitPolicy, edits{"spec.targetRefs": "[]"}, "should have at least 1 items"},
@@ -166,6 +231,10 @@ var refusals = []refusal{
 	{rateLimitPolicy, edits{"spec.limits": "{perSeconds: 5, maxConnections: 1}"}, "messages and perSeconds belong together"},
 	{rateLimitPolicy, edits{"spec.limits": "{burst: 5, maxConnections: 1}"}, "burst needs messages and perSeconds"},
 	{rateLimitPolicy, edits{"spec.limits": "{messages: 0, perSeconds: 60}"}, "greater than or equal to 1"},
+	{rateLimitPolicy, edits{"spec.stage": "Accept", "spec.key": "Sender", "spec.limits.recipientsPerMessage": "5"}, "recipientsPerMessage and messagesPerConnection shape what goes to receivers"},
+	{rateLimitPolicy, edits{"spec.stage": "Accept", "spec.key": "Sender", "spec.limits.messagesPerConnection": "5"}, "recipientsPerMessage and messagesPerConnection shape what goes to receivers"},
+	{rateLimitPolicy, edits{"spec.limits": "{recipientsPerMessage: 1001}"}, "less than or equal to 1000"},
+	{rateLimitPolicy, edits{"spec.limits": "{messagesPerConnection: 0}"}, "greater than or equal to 1"},
 	{rateLimitPolicy, edits{"spec.scope": "Relay"}, `supported values: "Pod"`},
 }
 

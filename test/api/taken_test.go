@@ -30,6 +30,7 @@ spec:
     maxMessageAgeSeconds: 432000
     delayWarningSeconds: 14400
     maxMessageBytes: 52428800
+    bareNewline: Reject
   networkPolicy: Managed
   reconciliation: Active
 status: {observedGeneration: -1}`,
@@ -100,6 +101,16 @@ func TestTaken(t *testing.T) {
 		"a password over TLS":    {"spec.routes": smartHost, "spec.routes.0.smartHosts.0.secretRef.name": "up"},
 		"an A-label":             {"spec.hostname": "mx.xn--bcher-kva.example"},
 		"a load balancer":        {"spec.service": "{type: LoadBalancer, externalTrafficPolicy: Local, loadBalancerClass: a/b, sourceRanges: [0.0.0.0/0]}"},
+		"behind a proxy":         {"spec.listeners.0.proxyProtocol": "Required", "spec.listeners.0.proxyCIDRs": "['10.0.0.0/8', '2001:db8::/32']"},
+		"a proxy ruled out":      {"spec.listeners.0.proxyProtocol": "Disabled"},
+		"mailboxes":              {"spec.routes": mailboxes, "spec.routes.0.lmtp.host": "'2001:db8::1'", "spec.routes.0.verifyRecipients": "None"},
+		"a backup MX":            {"spec.routes": backupMX, "spec.routes.0.backup.probeSeconds": "3600"},
+		"tokens":                 {"spec.routes": oauth2Host, "spec.routes.0.smartHosts.0.oauth2.scopes": "['https://mail.example.net/']"},
+		"a verifying smart host": {"spec.routes": smartHost, "spec.routes.0.verifyRecipients": "Probe"},
+		"two filters":            {"spec.filters": "[{name: a, milter: {host: h, port: 1}}, {name: b, milter: {host: h, port: 1}}]"},
+		"a block list":           {"spec.filters": blockList, "spec.filters.0.onFailure": "Defer", "spec.filters.0.timeoutSeconds": "60"},
+		"rspamd at an address":   {"spec.filters": spamFilter, "spec.filters.0.rspamd.url": "'http://[2001:db8::1]:11333/'"},
+		"a webhook":              {"spec.events.webhooks": hook, "spec.events.webhooks.0.types": "[Accepted, Delivered, Deferred, Bounced, Suppressed]", "spec.events.webhooks.0.url": "'https://hooks.example.com:8443/a/b.php?x=1&y=%20'"},
 		"resolvers":              {"spec.dns.resolvers": "['192.0.2.53:53', '[2001:db8::53]:5353']"},
 		"both egress families":   {"spec.egress.addresses": "[203.0.113.10, '2001:db8::10']"},
 	} {

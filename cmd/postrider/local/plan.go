@@ -98,7 +98,7 @@ func newPlan(set *manifest.Set, r *v1alpha1.MailRelay, resolver string, last Las
 func (p *Plan) fill(need render.Need, secrets []corev1.Secret, last Last) {
 	files, problem := p.find(need, secrets)
 	if problem != nil {
-		files, problem.Kept = p.kept(need, last)
+		files, problem.Kept = need.Kept(func(name string) ([]byte, bool) { return last(p.Relay.Name, name) })
 		p.Secrets = append(p.Secrets, *problem)
 	}
 	maps.Copy(p.Material, files)
@@ -123,25 +123,14 @@ func (p *Plan) find(need render.Need, secrets []corev1.Secret) (map[string][]byt
 	return nil, &condition.Secret{Use: use(need.Kind), Problem: problem, Missing: true}
 }
 
-// kept are the files that the relay has from the Secret as it last was; false unless it has all of them.
-func (p *Plan) kept(need render.Need, last Last) (map[string][]byte, bool) {
-	files := map[string][]byte{}
-	for _, name := range need.FileNames() {
-		data, ok := last(p.Relay.Name, name)
-		if !ok {
-			return nil, false
-		}
-		files[name] = data
-	}
-	return files, true
-}
-
 func use(kind render.Kind) condition.Use {
 	switch kind {
 	case render.KindTLS:
 		return condition.UseTLS
 	case render.KindUsers:
 		return condition.UseUsers
+	case render.KindRspamd, render.KindWebhook:
+		return condition.UseService
 	default:
 		return condition.UseUpstream
 	}
