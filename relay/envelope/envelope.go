@@ -59,6 +59,8 @@ type Envelope struct {
 	Return Return `json:"return,omitempty"`
 	// Held is the reason for which an admin holds the entry; empty when nobody does.
 	Held string `json:"held,omitempty"`
+	// Released says that an admin let it go after it was held: a directive that was in force then holds it no more.
+	Released bool `json:"released,omitempty"`
 	// Recipients still in the queue. One that reached a final state leaves the record when that is stored.
 	Recipients []Recipient `json:"recipients"`
 }

@@ -9,17 +9,20 @@ import (
 )
 
 // formatEntry and formatMeta are the first octet of every record of their kind. A change of layout takes a new
-// number, and the old ones stay readable: an entry of format 1 knows nothing of DSN parameters.
+// number, and the old ones stay readable: those of format 1 have no checksum, and an entry knows nothing of DSN
+// parameters. A record of format 2 ends with the checksum of its key and all of its octets before.
 const (
 	formatEntry    = 2
 	formatEntryOld = 1
-	formatMeta     = 1
+	formatMeta     = 2
+	formatMetaOld  = 1
 )
 
 const (
 	flagEightBit = 1 << iota
 	flagUTF8
 	flagHeld
+	flagReleased
 )
 
 const (
@@ -35,7 +38,8 @@ func encodeEntry(e *envelope.Envelope) []byte {
 	w.octet(formatEntry)
 	w.int(c.Queued)
 	w.int(c.Deferred)
-	w.octet(flag(e.EightBit, flagEightBit) | flag(e.UTF8, flagUTF8) | flag(e.Held != "", flagHeld))
+	w.octet(flag(e.EightBit, flagEightBit) | flag(e.UTF8, flagUTF8) | flag(e.Held != "", flagHeld) |
+		flag(e.Released, flagReleased))
 	w.text(e.ReversePath)
 	w.text(e.Tenant)
 	w.text(e.User)
@@ -48,19 +52,19 @@ func encodeEntry(e *envelope.Envelope) []byte {
 	for i := range e.Recipients {
 		w.recipient(&e.Recipients[i])
 	}
-	return w.b
+	return seal(entryKey(e.Key()), w.b)
 }
 
 func decodeEntry(k envelope.Key, b []byte) (envelope.Envelope, error) {
-	r := decoder{b: b}
-	if err := r.entryFormat(); err != nil {
+	r, err := openRecord(entryKey(k), b, formatEntryOld, formatEntry)
+	if err != nil {
 		return envelope.Envelope{}, fmt.Errorf("spool: entry %s of %s: %w", k.ID, k.Domain, err)
 	}
 	e := envelope.Envelope{ID: k.ID, Domain: k.Domain}
 	recipients := r.int()
 	r.int()
 	flags := r.octet()
-	e.EightBit, e.UTF8 = flags&flagEightBit != 0, flags&flagUTF8 != 0
+	e.EightBit, e.UTF8, e.Released = flags&flagEightBit != 0, flags&flagUTF8 != 0, flags&flagReleased != 0
 	e.ReversePath = r.text()
 	e.Tenant = r.text()
 	e.User = r.text()
@@ -68,7 +72,7 @@ func decodeEntry(k envelope.Key, b []byte) (envelope.Envelope, error) {
 	e.Accepted = r.time()
 	e.Size = r.int()
 	e.Held = r.text()
-	if r.format >= formatEntry {
+	if r.format >= 2 {
 		e.EnvelopeID = r.text()
 		e.Return = envelope.Return(r.text())
 	}
@@ -85,9 +89,9 @@ func decodeEntry(k envelope.Key, b []byte) (envelope.Envelope, error) {
 }
 
 // decodeCounts reads no more of an entry than its counts.
-func decodeCounts(b []byte) (Counts, error) {
-	r := decoder{b: b}
-	if err := r.entryFormat(); err != nil {
+func decodeCounts(key, b []byte) (Counts, error) {
+	r, err := openRecord(key, b, formatEntryOld, formatEntry)
+	if err != nil {
 		return Counts{}, err
 	}
 	c := Counts{Queued: r.int(), Deferred: r.int()}
@@ -97,13 +101,24 @@ func decodeCounts(b []byte) (Counts, error) {
 	return c, r.err
 }
 
-// entryFormat reads the format of an entry.
-func (r *decoder) entryFormat() error {
+// openRecord verifies a record's checksum and reads its format.
+func openRecord(key, b []byte, oldest, newest byte) (decoder, error) {
+	r := decoder{b: b}
 	r.format = r.octet()
-	if r.err == nil && r.format != formatEntry && r.format != formatEntryOld {
-		return fmt.Errorf("record format %d is newer than this program", r.format)
+	if r.err != nil || r.format < oldest {
+		return r, ErrDamaged
 	}
-	return nil
+	if r.format >= 2 {
+		octets, err := unseal(key, b)
+		if err != nil {
+			return r, err
+		}
+		r.b = octets[1:]
+	}
+	if r.format > newest {
+		return r, fmt.Errorf("record format %d is newer than this program", r.format)
+	}
+	return r, nil
 }
 
 func (w *encoder) recipient(r *envelope.Recipient) {
@@ -127,7 +142,7 @@ func (w *encoder) recipient(r *envelope.Recipient) {
 func (r *decoder) recipient() envelope.Recipient {
 	to := envelope.Recipient{State: envelope.Queued}
 	to.Address = r.text()
-	if r.format >= formatEntry {
+	if r.format >= 2 {
 		to.Notify = envelope.Notify(r.octet())
 		to.Original = r.text()
 	}
@@ -143,7 +158,7 @@ func (r *decoder) recipient() envelope.Recipient {
 		o.NextHop = r.text()
 		o.TLS = r.text()
 		o.At = r.time()
-		if r.format >= formatEntry {
+		if r.format >= 2 {
 			o.Handover = envelope.Handover(r.text())
 		}
 		to.Last = &o
@@ -159,7 +174,7 @@ type meta struct {
 	domains []string
 }
 
-func encodeMeta(m meta) []byte {
+func encodeMeta(id envelope.ID, m meta) []byte {
 	w := encoder{make([]byte, 0, 32)}
 	w.octet(formatMeta)
 	w.int(m.size)
@@ -168,13 +183,13 @@ func encodeMeta(m meta) []byte {
 	for _, d := range m.domains {
 		w.text(d)
 	}
-	return w.b
+	return seal(metaKey(id), w.b)
 }
 
 func decodeMeta(id envelope.ID, b []byte) (meta, error) {
-	r := decoder{b: b}
-	if f := r.octet(); r.err == nil && f != formatMeta {
-		return meta{}, fmt.Errorf("spool: message %s: record format %d is newer than this program", id, f)
+	r, err := openRecord(metaKey(id), b, formatMetaOld, formatMeta)
+	if err != nil {
+		return meta{}, fmt.Errorf("spool: message %s: %w", id, err)
 	}
 	m := meta{size: r.int(), chunks: uint32(r.int())}
 	for n := r.int(); n > 0 && r.err == nil; n-- {
@@ -215,7 +230,7 @@ func flag(set bool, f byte) byte {
 // decoder reads what encoder wrote. After the first error every field is zero.
 type decoder struct {
 	b      []byte
-	format byte // of the entry that is read
+	format byte // of the record that is read
 	err    error
 }
 
