@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"relay/smtptest":  {"relay/reply"},
 	"relay/event":     {},
 	"relay/journal":   {"relay/event"},
+	"relay/webhook":   {"relay/config", "relay/event", "relay/route"},
 	"relay":           {"relay/..."},
 
 	"api/v1alpha1":                {},
