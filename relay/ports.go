@@ -95,6 +95,8 @@ func (p *ports) settings(of *port, l config.Listener, s *settings) listener.Sett
 		Hostname: c.Relay.Hostname,
 		MaxBytes: c.Relay.Queue.MaxMessageBytes,
 		Trusted:  s.policy.Trusted,
+
+		BareNewline: c.Relay.Queue.BareNewline,
 	}
 	if l.UsersFile != "" {
 		if err := of.users.Load(c.Path(l.UsersFile)); err != nil {

@@ -119,8 +119,8 @@ func (r *Relay) store(w *spool.Writer, s *settings, v policy.Verdict, added, hea
 
 func received(c *listener.Session, s *settings, id envelope.ID, now time.Time) []byte {
 	return policy.Trace{
-		ID: id, Hostname: s.config.Relay.Hostname, Helo: c.Helo, Remote: c.Remote.Addr(), ESMTP: c.ESMTP,
-		User: c.User, TLS: c.TLS, Recipients: c.Recipients, Now: now,
+		ID: id, Hostname: s.config.Relay.Hostname, Helo: c.Helo, Remote: c.Remote.Addr(), HideClient: c.Listener.HideClient,
+		ESMTP: c.ESMTP, UTF8: c.SMTPUTF8, User: c.User, TLS: c.TLS, Recipients: c.Recipients, Now: now,
 	}.Received()
 }
 
@@ -146,6 +146,7 @@ func entriesFor(c *listener.Session, client policy.Client, v policy.Verdict, now
 			})
 		}
 		to.State, to.Due = envelope.Queued, now
+		entries[i].UTF8 = entries[i].UTF8 || envelope.NeedsUTF8(to.Address)
 		entries[i].Recipients = append(entries[i].Recipients, to)
 	}
 	return entries

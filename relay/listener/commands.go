@@ -25,16 +25,13 @@ func (s *session) obey(ctx context.Context, verb, args string) error {
 		s.rcptTo(ctx, args)
 	case "DATA":
 		return s.data(ctx, args)
+	case "BDAT":
+		return s.bdat(ctx, args)
 	case "RSET":
-		s.idlers++
 		s.reset()
-		s.say(250, "2.0.0", "OK")
-	case "NOOP":
-		s.idlers++
-		s.say(250, "2.0.0", "OK")
-	case "VRFY":
-		s.idlers++
-		s.say(252, "2.5.2", "Send some mail and see")
+		s.idle(verb)
+	case "NOOP", "VRFY":
+		s.idle(verb)
 	case "QUIT":
 		s.say(221, "2.0.0", "Bye")
 		return errEnd
@@ -44,13 +41,19 @@ func (s *session) obey(ctx context.Context, verb, args string) error {
 	return nil
 }
 
-// unknown refuses a command. Where what follows is not SMTP, or would be the octets of a chunk, it goes no further.
+// idle answers a command that leads nowhere.
+func (s *session) idle(verb string) {
+	s.idlers++
+	if verb == "VRFY" {
+		s.say(252, "2.5.2", "Send some mail and see")
+	} else {
+		s.say(250, "2.0.0", "OK")
+	}
+}
+
+// unknown refuses a command. Where what follows is not SMTP, it goes no further.
 func (s *session) unknown(verb string) error {
 	switch verb {
-	case "BDAT":
-		s.say(502, "5.5.1", "CHUNKING is not offered")
-		s.linger()
-		return errEnd
 	case "GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH":
 		s.say(554, "5.5.0", "This is not HTTP")
 		s.linger()
@@ -69,6 +72,7 @@ func (s *session) hello(verb, name string) error {
 		s.say(501, "5.5.4", "Say %s and your host name", verb)
 		return nil
 	}
+	s.idlers++
 	s.reset()
 	s.Helo, s.ESMTP = name, verb == "EHLO"
 	if s.ESMTP {
@@ -82,7 +86,7 @@ func (s *session) hello(verb, name string) error {
 // extensions are those in force: none that is not kept.
 func (s *session) extensions() []string {
 	offers := []string{
-		"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES",
+		"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8", "DSN",
 		"SIZE " + strconv.FormatInt(s.settings.MaxBytes, 10),
 	}
 	if s.offersTLS() && s.listener.certificate.usable() {
@@ -157,7 +161,7 @@ func (s *session) mayMail() bool {
 	return false
 }
 
-// mailFrom begins a transaction.
+// mailFrom begins a transaction. Whether the client is trusted is asked anew: the settings may have changed.
 func (s *session) mailFrom(ctx context.Context, args string) {
 	if !s.mayMail() {
 		return
@@ -167,19 +171,20 @@ func (s *session) mailFrom(ctx context.Context, args string) {
 		s.say(501, "5.5.4", "MAIL FROM:<address> was expected")
 		return
 	}
+	p, err := parseMailParams(params, s.settings.MaxBytes, s.offersAuth())
+	if err != nil {
+		s.fail(err)
+		return
+	}
 	if path != "" {
-		address, err := envelope.ParseAddress(path)
-		if err != nil {
+		if path, err = parsePath(path, p.utf8); err != nil {
 			s.badAddress("5.1.7", err)
 			return
 		}
-		path = address.String()
 	}
-	if !s.mailParams(params) {
-		s.reset()
-		return
-	}
-	s.ReversePath = path
+	s.Trusted = s.trusted()
+	s.ReversePath, s.Size, s.SMTPUTF8, s.EnvelopeID, s.Return = path, p.size, p.utf8, p.envelopeID, p.returns
+	s.UTF8 = envelope.NeedsUTF8(path)
 	if err := s.handler.Mail(ctx, &s.Session); err != nil {
 		s.reset()
 		s.fail(err)
@@ -187,40 +192,6 @@ func (s *session) mailFrom(ctx context.Context, args string) {
 	}
 	s.mail = true
 	s.say(250, "2.1.0", "OK")
-}
-
-// mailParams takes the parameters of MAIL: SIZE (RFC 1870), BODY (RFC 6152) and, where AUTH is offered, AUTH
-// (RFC 4954 §5), which is not relied on.
-func (s *session) mailParams(params []string) bool {
-	for _, p := range params {
-		name, value, _ := strings.Cut(p, "=")
-		switch name = strings.ToUpper(name); {
-		case name == "SIZE":
-			if !s.sizeParam(value) {
-				return false
-			}
-		case name == "BODY" && (strings.EqualFold(value, "7BIT") || strings.EqualFold(value, "8BITMIME")):
-		case name == "AUTH" && s.offersAuth() && value != "":
-		default:
-			s.say(555, "5.5.4", "Parameter %s is not supported", name)
-			return false
-		}
-	}
-	return true
-}
-
-func (s *session) sizeParam(value string) bool {
-	size, err := strconv.ParseUint(value, 10, 63)
-	switch {
-	case errors.Is(err, strconv.ErrRange) || err == nil && int64(size) > s.settings.MaxBytes:
-		s.say(552, "5.3.4", "At most %d octets are accepted", s.settings.MaxBytes)
-		return false
-	case err != nil:
-		s.say(501, "5.5.4", "SIZE is a number of octets")
-		return false
-	}
-	s.Size = int64(size)
-	return true
 }
 
 // rcptTo adds a recipient.
@@ -234,19 +205,26 @@ func (s *session) rcptTo(ctx context.Context, args string) {
 	case !ok || path == "":
 		s.say(501, "5.5.4", "RCPT TO:<address> was expected")
 		return
-	case len(params) > 0:
-		s.say(555, "5.5.4", "Parameter %s is not supported", params[0])
-		return
 	case len(s.Recipients) >= MaxRecipients:
+		s.excess++
 		s.say(452, "4.5.3", "Too many recipients; send another copy for the others")
 		return
 	}
-	address, err := recipient(path)
+	p, err := parseRcptParams(params, s.SMTPUTF8)
+	if err != nil {
+		s.fail(err)
+		return
+	}
+	address, err := s.recipient(path)
 	if err != nil {
 		s.badAddress("5.1.3", err)
 		return
 	}
-	to := envelope.Recipient{Address: address}
+	s.addRecipient(ctx, envelope.Recipient{Address: address, Notify: p.notify, Original: p.original})
+}
+
+// addRecipient asks the Handler about a recipient that is well-formed.
+func (s *session) addRecipient(ctx context.Context, to envelope.Recipient) {
 	before := len(s.Recipients)
 	if err := s.handler.Rcpt(ctx, &s.Session, to); err != nil {
 		s.Recipients = s.Recipients[:before]
@@ -260,11 +238,20 @@ func (s *session) rcptTo(ctx context.Context, args string) {
 }
 
 // recipient is the address of a forward path: postmaster alone needs no domain (RFC 5321 §4.1.1.3).
-func recipient(path string) (string, error) {
+func (s *session) recipient(path string) (string, error) {
 	if strings.EqualFold(path, "postmaster") {
 		return path, nil
 	}
-	address, err := envelope.ParseAddress(path)
+	return parsePath(path, s.SMTPUTF8)
+}
+
+// parsePath checks an address and quotes it where it has to be.
+func parsePath(path string, unicode bool) (string, error) {
+	parse := envelope.ParseAddress
+	if unicode {
+		parse = envelope.ParseAddressUTF8
+	}
+	address, err := parse(path)
 	if err != nil {
 		return "", err
 	}

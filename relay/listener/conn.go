@@ -13,7 +13,11 @@ const (
 	DefaultPerClient   = 100
 )
 
-// Caps bound connections in total and per client address. They are safe for concurrent use.
+// minRate is how many octets a second a peer must send on average, once the time that it may be silent is used up.
+const minRate = 100
+
+// Caps bound connections in total and per client: an IPv4 address, or a /64 of IPv6, which is what one host has. They
+// are safe for concurrent use.
 type Caps struct {
 	total, perClient int
 
@@ -37,6 +41,7 @@ func NewCaps(total, perClient int) *Caps {
 
 // take counts a connection until release is called, which is never nil.
 func (c *Caps) take(client netip.Addr) (release func(), ok bool) {
+	client = host(client)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.paused || c.open >= c.total || c.clients[client] >= c.perClient {
@@ -56,20 +61,33 @@ func (c *Caps) release(client netip.Addr) {
 	}
 }
 
-// conn is a connection whose deadlines roll: a peer may take as long as it likes for a message, but not be silent.
+// host is what counts as one client.
+func host(client netip.Addr) netip.Addr {
+	if client.Is4() {
+		return client
+	}
+	prefix, _ := client.WithZone("").Prefix(64) // the zero Addr stays what it is
+	return prefix.Addr()
+}
+
+// conn is a connection whose peer has a credit of time: for each command it may be silent for the timeout, and each
+// octet gives back what it takes at minRate, up to the timeout again. So a message may take as long as it likes, but
+// not be a trickle. What we take to answer is not counted.
 type conn struct {
 	net.Conn
 	timeout time.Duration
 
 	mu       sync.Mutex
+	credit   time.Duration
 	idle     bool // waits for a command outside a transaction
 	draining bool
 }
 
 // Read takes octets from the peer. In an idle session that is to end it fails at once.
 func (c *conn) Read(p []byte) (int, error) {
+	start := time.Now()
 	c.mu.Lock()
-	deadline := time.Now().Add(c.timeout)
+	deadline := start.Add(c.credit)
 	if c.idle && c.draining {
 		deadline = time.Unix(1, 0)
 	}
@@ -78,7 +96,16 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	c.earn(time.Duration(n)*time.Second/minRate - time.Since(start))
+	return n, err
+}
+
+// earn changes the credit.
+func (c *conn) earn(credit time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.credit = min(c.credit+credit, c.timeout)
 }
 
 // Write sends octets to the peer.
@@ -93,9 +120,11 @@ func (c *conn) Write(p []byte) (int, error) {
 }
 
 // CloseWrite tells the peer that nothing more will come.
-func (c *conn) CloseWrite() error {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		return tcp.CloseWrite()
+func (c *conn) CloseWrite() error { return closeWrite(c.Conn) }
+
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
 	}
 	return nil
 }
@@ -105,13 +134,28 @@ func (c *conn) hurry(timeout time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.timeout = min(c.timeout, timeout)
+	c.credit = c.timeout
 }
 
-// setIdle says whether the session may be ended here.
-func (c *conn) setIdle(idle bool) {
+// allow gives the peer this long until the next command is waited for.
+func (c *conn) allow(credit time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.idle = idle
+	c.credit = credit
+}
+
+// await begins the wait for a command; idle says that the session may be ended here.
+func (c *conn) await(idle bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle, c.credit = idle, c.timeout
+}
+
+// arrived ends it.
+func (c *conn) arrived() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = false
 }
 
 // drain ends the wait of an idle session, now and whenever it gets idle.

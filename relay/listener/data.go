@@ -1,12 +1,14 @@
 package listener
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"time"
 
+	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/reply"
 )
 
@@ -32,16 +34,15 @@ func (s *session) data(ctx context.Context, args string) error {
 		s.say(554, "5.5.1", "No valid recipients")
 	default:
 		s.say(354, "", "End with CR LF . CR LF")
-		err := s.receive(ctx)
-		s.reset()
-		return err
+		defer s.reset()
+		return s.receive(ctx)
 	}
 	return nil
 }
 
 // receive reads the message and answers it.
 func (s *session) receive(ctx context.Context) error {
-	m := &message{in: s.in, left: s.settings.MaxBytes}
+	m := s.message(s.in)
 	answer, err := s.handle(ctx, m)
 	if err != nil && !m.broken() {
 		_ = m.skip(max(s.settings.MaxBytes, minSkip))
@@ -54,22 +55,40 @@ func (s *session) receive(ctx context.Context) error {
 	case err != nil:
 		s.fail(err)
 	default:
-		s.reply(answer)
+		s.accepted(answer)
 	}
 	return nil
+}
+
+// message reads one from in, as the settings want it.
+func (s *session) message(in *bufio.Reader) *message {
+	return &message{
+		in: in, left: s.settings.MaxBytes, normalize: s.settings.BareNewline == config.BareNewlineNormalize,
+	}
+}
+
+// accepted answers a message that was taken. Its sender is no idler.
+func (s *session) accepted(answer reply.Reply) {
+	s.errors, s.idlers, s.excess = 0, 0, 0
+	s.reply(answer)
 }
 
 // handle gives the message to the Handler.
 func (s *session) handle(ctx context.Context, m *message) (reply.Reply, error) {
 	header, err := m.header()
-	if err != nil {
+	switch {
+	case err != nil:
 		return reply.Reply{}, err
+	case header[0] == ' ' || header[0] == '\t': // it would go on with the trace field above it
+		return reply.Reply{}, errFolded
 	}
 	body := &body{message: m, session: s}
 	s.EightBit = m.eightBit
+	s.UTF8 = s.UTF8 || s.SMTPUTF8 && m.eightBit
 	answer, err := s.handler.Data(ctx, &s.Session, header, body)
-	if isTooLong(m.err) {
-		return reply.Reply{}, m.err
+	var refusal reply.Reply
+	if errors.As(m.err, &refusal) {
+		return reply.Reply{}, refusal
 	}
 	if err == nil && !errors.Is(m.err, io.EOF) {
 		return reply.Reply{}, errors.New("the handler took a message that it had not read to its end")

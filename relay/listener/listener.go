@@ -1,15 +1,16 @@
 // Package listener owns the receiving side of SMTP (RFC 5321, RFC 6409): ports, connections and sessions. It turns
-// a session into calls of a Handler and the Handler's answers into replies. It decides what is well-formed, never
-// who may send what, and it stores nothing.
+// a session into calls of a Handler and the Handler's answers into replies. It decides what is well-formed, how long
+// and how fast a peer must speak, and how many may; never who may send what, and it stores nothing.
 //
 // The session is our own. go-smtp, the server library of the field, reports a message that was cut off in the
 // middle of a BDAT chunk as complete, cannot be told not to offer CHUNKING, and hides the end of the connection
 // behind its own TLS layer, so that nothing around it can make up for that. See TestGoSMTPTakesCutMessages.
 //
-// Nothing is offered that is not kept: no CHUNKING, DSN or SMTPUTF8 yet.
+// Nothing is offered that is not kept: no BINARYMIME, for a next hop might not take it.
 package listener
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -52,7 +53,8 @@ type Authenticator interface {
 // Session is what is known about a connection and its current transaction.
 type Session struct {
 	Listener config.Listener
-	Remote   netip.AddrPort
+	// Remote is the client; behind a proxy, what the PROXY header says.
+	Remote netip.AddrPort
 	// Helo is the argument of EHLO or HELO: a domain name or an address literal by its characters, otherwise unproven.
 	Helo string
 	// ESMTP says that the peer said EHLO.
@@ -61,7 +63,7 @@ type Session struct {
 	TLS *tls.ConnectionState
 	// User is the name the peer authenticated with; empty when it did not.
 	User string
-	// Trusted is what Settings.Trusted says about Remote.
+	// Trusted is what Settings.Trusted said about Remote when the transaction began.
 	Trusted bool
 
 	// ReversePath is the address of MAIL FROM, checked and quoted where it has to be; empty for <>.
@@ -70,7 +72,10 @@ type Session struct {
 	Size int64
 	// EightBit says that the message has octets above 127: known when its body is read to the end.
 	EightBit bool
-	// UTF8 says that the transaction needs SMTPUTF8; it is not offered yet.
+	// SMTPUTF8 says that MAIL had the parameter of that name (RFC 6531).
+	SMTPUTF8 bool
+	// UTF8 says that it was needed, for the reverse path or, known when Data is called, for the header. Recipients that
+	// need it say so by their address: envelope.NeedsUTF8.
 	UTF8 bool
 	// EnvelopeID and Return are the ENVID and RET of MAIL (RFC 3461), as in envelope.Envelope.
 	EnvelopeID string
@@ -87,6 +92,12 @@ const (
 	MaxRecipients = 1000
 )
 
+// Defaults of Options.
+const (
+	DefaultGreeting  = 100 * time.Millisecond
+	DefaultAuthDelay = time.Second
+)
+
 // Settings can change while a Listener serves; new sessions see the new ones.
 type Settings struct {
 	// Listener's Port must stay as it is.
@@ -101,6 +112,11 @@ type Settings struct {
 	Trusted func(netip.Addr) bool
 	// Auth checks passwords on Submission listeners; nil when AUTH is not offered.
 	Auth Authenticator
+	// BareNewline says what becomes of an LF without CR in a message; empty is Reject.
+	BareNewline config.BareNewline
+
+	// proxies are those of Listener.ProxyCIDRs.
+	proxies []netip.Prefix
 }
 
 // Options of a Listener.
@@ -113,7 +129,13 @@ type Options struct {
 	Caps *Caps
 	// Timeout is how long a peer may be silent; 0 for five minutes (RFC 5321 §4.5.3.2.7).
 	Timeout time.Duration
-	Log     *slog.Logger
+	// Greeting is how long strangers wait for the greeting of a Relay listener, which unmasks those who do not; 0 for
+	// DefaultGreeting, negative for not at all.
+	Greeting time.Duration
+	// AuthDelay is how long the first wrong password of a session waits for its answer, and each one longer by as much;
+	// 0 for DefaultAuthDelay.
+	AuthDelay time.Duration
+	Log       *slog.Logger
 }
 
 // Status is one port as it is.
@@ -146,9 +168,9 @@ type Listener struct {
 
 // New makes a Listener that does not listen yet. A certificate that cannot be read is no error: see Status.
 func New(o Options) *Listener {
-	if o.Timeout == 0 {
-		o.Timeout = 5 * time.Minute
-	}
+	o.Timeout = cmp.Or(o.Timeout, 5*time.Minute)
+	o.Greeting = cmp.Or(o.Greeting, DefaultGreeting)
+	o.AuthDelay = cmp.Or(o.AuthDelay, DefaultAuthDelay)
 	if o.Caps == nil {
 		o.Caps = NewCaps(DefaultConnections, DefaultPerClient)
 	}
@@ -169,6 +191,10 @@ func New(o Options) *Listener {
 func (l *Listener) Reconfigure(s Settings) {
 	if s.Listener.TLS != config.TLSNone {
 		l.certificate.use(s.Path(s.Listener.CertFile), s.Path(s.Listener.KeyFile))
+	}
+	var err error
+	if s.proxies, err = parseProxies(s.Listener.ProxyCIDRs); err != nil {
+		l.options.Log.Error("some proxies cannot connect", "listener", l.name, "error", err)
 	}
 	l.settings.Store(&s)
 }
@@ -235,19 +261,19 @@ func (l *Listener) accept(ctx context.Context) {
 	}
 }
 
-// start gives a connection its session, or refuses it: a line into a fresh socket does not block.
+// start gives a connection its session. A Listener that is being stopped refuses it: a line into a fresh socket does
+// not block.
 func (l *Listener) start(ctx context.Context, c net.Conn) {
-	remote := remoteOf(c)
-	s := newSession(l, c, remote)
-	release, ok := l.options.Caps.take(remote.Addr())
-	if !ok || !l.begin(ctx, s, release) {
-		s.refuse(ok)
-		release()
+	s := newSession(l, c, remoteOf(c))
+	if !l.begin(ctx, s) {
+		s.use(s.conn)
+		s.refuse(stoppingReply())
+		_ = c.Close()
 	}
 }
 
 // begin runs a session, unless the Listener is being stopped.
-func (l *Listener) begin(ctx context.Context, s *session, release func()) bool {
+func (l *Listener) begin(ctx context.Context, s *session) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopping {
@@ -256,14 +282,17 @@ func (l *Listener) begin(ctx context.Context, s *session, release func()) bool {
 	ctx, s.cancel = context.WithCancel(ctx)
 	l.sessions[s] = struct{}{}
 	l.serving.Go(func() {
-		defer release()
-		defer s.cancel()
-		s.run(ctx)
-		l.mu.Lock()
-		delete(l.sessions, s)
-		l.mu.Unlock()
+		defer l.end(s)
+		s.serve(ctx, l.options.Caps)
 	})
 	return true
+}
+
+func (l *Listener) end(s *session) {
+	s.cancel()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.sessions, s)
 }
 
 // Shutdown stops the Listener: the port is closed, idle sessions and new commands get 421 4.3.2, and transactions

@@ -11,15 +11,25 @@ import (
 	"github.com/postrider/postrider/relay/reply"
 )
 
-// message reads what follows a 354 up to the line with a single dot (RFC 5321 §4.5.2). It takes away the
-// dot-stuffing and nothing else. CR and LF occur together or not at all, and NUL never: the first octet that breaks
-// this ends the reading, because two servers may differ about where such a message ends.
+// message reads what follows a 354 up to the line with a single dot (RFC 5321 §4.5.2), or chunks up to the end of
+// the last. It takes away the dot-stuffing, ends the last line in CRLF, and changes nothing else. CR and LF occur
+// together or not at all, and NUL never: the first octet that breaks this ends the reading, because two servers may
+// differ about where such a message ends.
 type message struct {
 	in *bufio.Reader
 	// left is how many octets are still allowed.
 	left int64
+	// raw says that it comes in chunks: dots mean nothing, and the message ends where in does.
+	raw bool
+	// normalize says that an LF alone becomes CRLF. It still ends no message: a line behind it that begins with a dot
+	// is refused, because readers differ about what that dot is.
+	normalize bool
 	// lineStart says that the next octet begins a line; middle is its opposite, so that the zero value is a start.
 	middle bool
+	// afterLF says that the line before ended in an LF alone.
+	afterLF bool
+	// owed is what the reader gets in place of an LF alone, or of the end of a line that has none.
+	owed []byte
 	// ready is how many octets at the front of in have been judged and belong to the message.
 	ready    int
 	eightBit bool
@@ -31,6 +41,7 @@ type message struct {
 var (
 	errMalformed   = reply.Reply{Code: 550, Enhanced: "5.6.0", Text: "CR and LF stand together, and NUL nowhere, in a message"}
 	errEndOfData   = reply.Reply{Code: 550, Enhanced: "5.5.2", Text: "A message ends in CR LF . CR LF"}
+	errFolded      = reply.Reply{Code: 550, Enhanced: "5.6.0", Text: "A message does not begin with white space"}
 	errLongHeader  = reply.Reply{Code: 552, Enhanced: "5.3.4", Text: fmt.Sprintf("The header is longer than %d octets", MaxHeader)}
 	errLongMessage = reply.Reply{Code: 552, Enhanced: "5.3.4", Text: "The message is too long"}
 )
@@ -56,14 +67,20 @@ func (m *message) next(limit int) ([]byte, error) {
 	if m.err != nil {
 		return nil, m.err
 	}
-	if m.ready == 0 {
+	if m.ready == 0 && len(m.owed) == 0 {
 		if m.ready, m.err = m.judge(); m.err != nil {
 			return nil, m.err
 		}
 	}
-	if int64(m.ready) > m.left {
+	if int64(m.ready+len(m.owed)) > m.left {
 		m.err = errLongMessage
 		return nil, m.err
+	}
+	if m.ready == 0 {
+		piece := m.owed[:min(len(m.owed), limit)]
+		m.owed = m.owed[len(piece):]
+		m.left -= int64(len(piece))
+		return piece, nil
 	}
 	n := min(m.ready, limit)
 	piece, _ := m.in.Peek(n)
@@ -73,13 +90,14 @@ func (m *message) next(limit int) ([]byte, error) {
 	return piece, nil
 }
 
-// judge looks at what comes next and returns how many octets of it are good: at most a line.
+// judge looks at what comes next and returns how many octets of it are good: at most a line. With none, there are
+// some in owed.
 func (m *message) judge() (int, error) {
 	first, err := m.in.Peek(1)
 	if err != nil {
-		return 0, cut(err)
+		return 0, m.end(err)
 	}
-	if !m.middle && first[0] == '.' {
+	if !m.middle && first[0] == '.' && !m.raw {
 		if err := m.dot(); err != nil {
 			return 0, err
 		}
@@ -88,7 +106,9 @@ func (m *message) judge() (int, error) {
 		}
 	}
 	if first[0] == '\r' { // alone at the end of the buffer, perhaps
-		if _, err := m.in.Peek(2); err != nil {
+		if _, err := m.in.Peek(2); m.raw && errors.Is(err, io.EOF) {
+			return 0, errMalformed
+		} else if err != nil {
 			return 0, cut(err)
 		}
 	}
@@ -96,22 +116,46 @@ func (m *message) judge() (int, error) {
 	return m.line(block)
 }
 
+// end judges that nothing more comes: the end of the last chunk, where a line that was begun is ended.
+func (m *message) end(err error) error {
+	switch {
+	case !m.raw || !errors.Is(err, io.EOF):
+		return cut(err)
+	case m.middle:
+		m.owe()
+		m.left += int64(len(m.owed)) // they are not the peer's
+		return nil
+	}
+	return io.EOF
+}
+
+// owe gives the reader the end of a line that does not stand in the message.
+func (m *message) owe() { m.owed, m.middle = []byte("\r\n"), false }
+
 // line returns how many octets of block belong to its first line.
 func (m *message) line(block []byte) (int, error) {
 	text, ended := block, false
 	if end := bytes.IndexByte(block, '\n'); end >= 0 {
 		block = block[:end+1]
 		if text, ended = bytes.CutSuffix(block, []byte("\r\n")); !ended {
-			return 0, errMalformed
+			if block, text = block[:end], block[:end]; !m.normalize {
+				return 0, errMalformed
+			}
 		}
 	} else if len(block) > 1 { // a CR at the end is judged with what follows it
 		block = bytes.TrimSuffix(block, []byte("\r"))
 		text = block
 	}
+	if len(block) == 0 {
+		_, _ = m.in.Discard(1)
+		m.afterLF = true
+		m.owe()
+		return 0, nil
+	}
 	if bytes.IndexByte(text, 0) >= 0 || bytes.IndexByte(text, '\r') >= 0 {
 		return 0, errMalformed
 	}
-	m.middle = !ended
+	m.middle, m.afterLF = !ended, false
 	m.eightBit = m.eightBit || hasHighBit(text)
 	return len(block), nil
 }
@@ -134,6 +178,9 @@ func hasHighBit(text []byte) bool {
 
 // dot judges a line that begins with a dot: io.EOF when that is all there is. Otherwise the dot is taken away.
 func (m *message) dot() error {
+	if m.afterLF {
+		return errEndOfData
+	}
 	next, err := m.in.Peek(2)
 	if err != nil {
 		return cut(err)

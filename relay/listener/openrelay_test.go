@@ -46,7 +46,7 @@ func ruled(t *testing.T, r *rig) {
 // TestNotAnOpenRelay asks in every way we know, on each kind of listener that talks to strangers, as several senders.
 func TestNotAnOpenRelay(t *testing.T) {
 	for _, mode := range []config.TLSMode{config.TLSNone, config.TLSOpportunistic} {
-		r := serve(t, config.ModeRelay, mode, func(o *Options) { o.Trusted = nil })
+		r := serve(t, config.ModeRelay, mode, func(o *Options) { o.Trusted, o.Greeting = nil, -1 })
 		ruled(t, r)
 		for _, sender := range []string{"<>", "<x@stranger.example>", "<x@example.com>", "<postmaster@mx.example.com>", "<x@hosted.example>", "<x@[127.0.0.1]>"} {
 			for _, probe := range probes() {
@@ -129,7 +129,6 @@ victim@victim.example
 victim@hosted.example
 <victim@hosted.example>,<victim@victim.example>
 <victim@hosted.example> <victim@victim.example>
-<victim@hosted.example> ORCPT=rfc822;victim@victim.example
 <postmaster@victim.example>
 <abuse@victim.example>
 <postmaster%victim.example@mx.example.com>`, "\n")

@@ -5,6 +5,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"time"
+
+	"github.com/postrider/postrider/relay/reply"
 )
 
 // maxAuthFailures is how many wrong passwords a session may try.
@@ -67,22 +70,29 @@ func (s *session) authenticate(ctx context.Context, mechanism, initial string) e
 // check asks whether the credentials are right.
 func (s *session) check(ctx context.Context, c credentials) error {
 	if c.identity != "" && c.identity != c.user {
-		s.say(535, "5.7.8", "Nobody may act as another")
-		return s.authFailed()
+		return s.authFailed(ctx, reply.Reply{Code: 535, Enhanced: "5.7.8", Text: "Nobody may act as another"})
 	}
 	if err := s.settings.Auth.Check(ctx, c.user, c.password); err != nil {
 		r := s.replyOf(err)
 		s.log.Warn("authentication failed", "user", c.user, "reply", r.String())
-		s.reply(r)
-		return s.authFailed()
+		return s.authFailed(ctx, r)
 	}
 	s.User = c.user
 	s.say(235, "2.7.0", "Welcome")
 	return nil
 }
 
-func (s *session) authFailed() error {
-	if s.authFailures++; s.authFailures < maxAuthFailures {
+// authFailed answers a failure: a wrong guess each time later, and one too many with the end.
+func (s *session) authFailed(ctx context.Context, r reply.Reply) error {
+	s.authFailures++
+	if r.Code >= 500 {
+		select {
+		case <-time.After(time.Duration(s.authFailures) * s.listener.options.AuthDelay):
+		case <-ctx.Done():
+		}
+	}
+	s.reply(r)
+	if s.authFailures < maxAuthFailures {
 		return nil
 	}
 	s.say(421, "4.7.0", "%s Too many failures", s.settings.Hostname)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -27,8 +28,11 @@ const (
 	maxReply = 500
 	// readBuffer holds the longest line.
 	readBuffer = 16 << 10
-	// maxErrors is how many commands may fail, maxIdlers how many may do nothing, before the session is ended.
-	maxErrors, maxIdlers = 20, 100
+	// maxErrors is how many commands may fail, maxIdlers how many may do nothing, before the session is ended; a
+	// message that is accepted clears the account. A client that is known may name more recipients that do not exist.
+	maxErrors, maxIdlers, maxErrorsKnown = 20, 100, 1000
+	// maxExcess is how many recipients above MaxRecipients are answered before the session is ended.
+	maxExcess = 10_000
 	// handshakeTimeout bounds a TLS handshake.
 	handshakeTimeout = time.Minute
 )
@@ -52,12 +56,15 @@ type session struct {
 	stream net.Conn
 	in     *bufio.Reader
 	out    *bufio.Writer
+	// chunked reads messages in chunks; nil before the first.
+	chunked *bufio.Reader
 	// cancel ends the context of the session.
 	cancel context.CancelFunc
 
-	mail           bool // MAIL was accepted
-	errors, idlers int
-	authFailures   int
+	anonymous              bool // a proxy speaks for itself
+	mail                   bool // MAIL was accepted
+	errors, idlers, excess int
+	authFailures           int
 }
 
 func newSession(l *Listener, c net.Conn, remote netip.AddrPort) *session {
@@ -66,15 +73,22 @@ func newSession(l *Listener, c net.Conn, remote netip.AddrPort) *session {
 		listener: l,
 		settings: settings,
 		handler:  l.options.Handler,
-		log:      l.options.Log.With("listener", settings.Listener.Name, "client", remote.String()),
-		conn:     &conn{Conn: c, timeout: l.options.Timeout},
+		log:      l.options.Log.With("listener", settings.Listener.Name),
+		conn:     &conn{Conn: c, timeout: l.options.Timeout, credit: l.options.Timeout},
 	}
 	s.Listener = settings.Listener
 	s.Remote = remote
-	s.Trusted = settings.Trusted != nil && settings.Trusted(remote.Addr())
-	s.use(s.conn)
 	return s
 }
+
+// trusted asks the settings that are in force now.
+func (s *session) trusted() bool {
+	trusted := s.listener.settings.Load().Trusted
+	return !s.anonymous && trusted != nil && trusted(s.Remote.Addr())
+}
+
+// known says that the client is no stranger.
+func (s *session) known() bool { return s.Trusted || s.User != "" }
 
 // use makes c the stream of the session. Replies wait in a buffer until the peer's next octet is waited for: those
 // to pipelined commands go out together (RFC 2920 §3.2).
@@ -97,37 +111,81 @@ func (f flushing) Read(p []byte) (int, error) {
 	return f.in.Read(p)
 }
 
-// refuse ends a connection that is not to have a session. With implicit TLS nobody would understand the reply.
-func (s *session) refuse(stopping bool) {
-	if s.settings.Listener.TLS != config.TLSImplicit {
-		if stopping {
-			s.reply(stoppingReply())
-		} else {
-			s.say(421, "4.7.0", "%s Too many connections", s.settings.Hostname)
-		}
+// serve identifies the client, counts it, and runs its session. Nothing that goes wrong in here ends more than the
+// connection.
+func (s *session) serve(ctx context.Context, caps *Caps) {
+	defer func() { _ = s.conn.Close() }()
+	defer s.survive()
+	if err := s.identify(); err != nil {
+		s.log.Info("connection closed", "client", s.Remote.String(), "error", err)
+		return
+	}
+	s.log = s.log.With("client", s.Remote.String())
+	s.Trusted = s.trusted()
+	s.use(s.conn)
+	release, ok := caps.take(s.Remote.Addr())
+	defer release()
+	if !ok {
+		s.refuse(reply.Reply{Code: 421, Enhanced: "4.7.0", Text: s.settings.Hostname + " Too many connections"})
+		return
+	}
+	s.run(ctx)
+}
+
+// survive ends a session that panicked, and no other. Its peer is told to try again.
+func (s *session) survive() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	s.log.Error("a session panicked", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	if s.out != nil {
+		s.say(421, "4.3.0", "%s Local trouble; try again later", s.settings.Hostname)
 		_ = s.out.Flush()
 	}
-	_ = s.conn.Close()
+}
+
+// refuse answers a connection that is not to have a session. With implicit TLS nobody would understand the reply.
+func (s *session) refuse(r reply.Reply) {
+	if s.settings.Listener.TLS != config.TLSImplicit {
+		s.reply(r)
+		_ = s.out.Flush()
+	}
 }
 
 // run serves the connection until it ends.
 func (s *session) run(ctx context.Context) {
-	defer func() { _ = s.conn.Close() }()
 	if s.settings.Listener.TLS == config.TLSImplicit {
 		if err := s.handshake(ctx); err != nil {
 			s.log.Info("TLS handshake failed", "error", err)
 			return
 		}
 	}
-	s.say(220, "", "%s ESMTP Postrider", s.settings.Hostname)
-	for {
-		if err := s.step(ctx); err != nil {
-			s.log.Debug("session ended", "reason", err)
-			break
-		}
+	err := s.greet()
+	for err == nil {
+		err = s.step(ctx)
 	}
+	s.log.Debug("session ended", "reason", err)
 	_ = s.out.Flush()
 	_ = s.stream.Close()
+}
+
+// greet says who we are. Strangers on a Relay listener wait a moment for it: those who cannot are no mail servers, or
+// speak what somebody else put into their mouth (RFC 5321 §4.3.1).
+func (s *session) greet() error {
+	if s.Listener.Mode == config.ModeRelay && !s.Trusted && s.listener.options.Greeting > 0 {
+		s.conn.allow(s.listener.options.Greeting)
+		_, err := s.in.Peek(1)
+		var timeout net.Error
+		switch {
+		case err == nil:
+			return s.dismiss(errEarly)
+		case !errors.As(err, &timeout) || !timeout.Timeout():
+			return err
+		}
+	}
+	s.say(220, "", "%s ESMTP Postrider", s.settings.Hostname)
+	return nil
 }
 
 // handshake puts TLS on top of the connection.
@@ -146,7 +204,7 @@ func (s *session) handshake(ctx context.Context) error {
 
 // step reads and obeys one command. An error ends the session.
 func (s *session) step(ctx context.Context) error {
-	line, err := s.readCommand()
+	verb, args, err := s.readVerb()
 	if err != nil {
 		return s.readFailed(err)
 	}
@@ -154,18 +212,22 @@ func (s *session) step(ctx context.Context) error {
 		s.reply(stoppingReply())
 		return errEnd
 	}
-	verb, args, _ := strings.Cut(strings.TrimRight(line, " \t"), " ")
-	if err := s.obey(ctx, strings.ToUpper(verb), args); err != nil {
+	if err := s.obey(ctx, verb, args); err != nil {
 		return err
 	}
 	return s.patience()
 }
 
-// readCommand waits for the next command, as long as the session is not to be ended.
-func (s *session) readCommand() (string, error) {
-	s.conn.setIdle(!s.mail)
-	defer s.conn.setIdle(false)
-	return s.readLine(maxLine)
+// readVerb waits for the next command, as long as the session is not to be ended.
+func (s *session) readVerb() (verb, args string, err error) {
+	s.conn.await(!s.mail)
+	defer s.conn.arrived()
+	line, err := s.readLine(maxLine)
+	if err != nil {
+		return "", "", err
+	}
+	verb, args, _ = strings.Cut(strings.TrimRight(line, " \t"), " ")
+	return strings.ToUpper(verb), args, nil
 }
 
 // readLine returns the next line without its CRLF.
@@ -204,7 +266,11 @@ func (s *session) readFailed(err error) error {
 
 // patience ends a session that only wastes time.
 func (s *session) patience() error {
-	if s.errors < maxErrors && s.idlers < maxIdlers {
+	limit := maxErrors
+	if s.known() {
+		limit = maxErrorsKnown
+	}
+	if s.errors < limit && s.idlers < maxIdlers && s.excess < maxExcess {
 		return nil
 	}
 	s.say(421, "4.7.0", "%s Too many commands that lead nowhere", s.settings.Hostname)
@@ -224,7 +290,7 @@ func (s *session) refusePipelining() error {
 // reset ends the transaction.
 func (s *session) reset() {
 	s.mail = false
-	s.ReversePath, s.Size, s.EightBit, s.UTF8, s.Recipients = "", 0, false, false, nil
+	s.ReversePath, s.Size, s.EightBit, s.SMTPUTF8, s.UTF8, s.Recipients = "", 0, false, false, false, nil
 	s.EnvelopeID, s.Return = "", envelope.ReturnDefault
 }
 
@@ -251,8 +317,15 @@ func (s *session) reply(r reply.Reply) {
 	}
 }
 
-// fail answers a command with what a Handler or Authenticator returned: its reply, or 451 for trouble of our own.
-func (s *session) fail(err error) { s.reply(s.replyOf(err)) }
+// fail answers a command with what a Handler or Authenticator returned: its reply, or 451 for trouble of our own. A
+// stranger is not told for ever to try again later.
+func (s *session) fail(err error) {
+	r := s.replyOf(err)
+	if r.Code < 500 && !s.known() {
+		s.idlers++
+	}
+	s.reply(r)
+}
 
 func (s *session) replyOf(err error) reply.Reply {
 	var r reply.Reply
@@ -262,6 +335,8 @@ func (s *session) replyOf(err error) reply.Reply {
 	s.log.Error("answered 451", "error", err)
 	return reply.Reply{Code: 451, Enhanced: "4.3.0", Text: "Local trouble; try again later"}
 }
+
+var errEarly = reply.Reply{Code: 554, Enhanced: "5.5.1", Text: "Wait for the greeting before you speak"}
 
 func stoppingReply() reply.Reply {
 	return reply.Reply{Code: 421, Enhanced: "4.3.2", Text: "Stopping; try again later"}

@@ -146,6 +146,8 @@ func TestRecipient(t *testing.T) {
 		{trusted, "a%b@anywhere.example", "a%b@anywhere.example"},
 		{alice, "x@[192.0.2.1]", "550 5.1.2"},
 		{anyone, "x@hosted.example", "x@hosted.example"},
+		{anyone, "\u00f6@hosted.example", "\u00f6@hosted.example"},
+		{anyone, "\u00f6@elsewhere.example", "550 5.7.1"},
 		{anyone, "postmaster@hosted.example", "postmaster@hosted.example"},
 		{anyone, "postmaster", "ops@example.com"},
 		{anyone, "POSTMASTER@mx.example.com", "ops@example.com"},
@@ -305,11 +307,14 @@ func TestReceived(t *testing.T) {
 		t.Error(diff)
 	}
 	for want, change := range map[string]func(t *Trace){
-		"\twith ESMTPS id ": func(t *Trace) { t.User = "" },
-		"\twith ESMTPA id ": func(t *Trace) { t.TLS = nil },
-		"\twith ESMTP id ":  func(t *Trace) { t.TLS, t.User = nil, "" },
-		"\twith SMTP id ":   func(t *Trace) { t.ESMTP = false },
-		"([IPv6:::1])\r\n":  func(t *Trace) { t.Remote = netip.IPv6Loopback() },
+		"\twith ESMTPS id ":     func(t *Trace) { t.User = "" },
+		"\twith ESMTPA id ":     func(t *Trace) { t.TLS = nil },
+		"\twith ESMTP id ":      func(t *Trace) { t.TLS, t.User = nil, "" },
+		"\twith SMTP id ":       func(t *Trace) { t.ESMTP = false },
+		"\twith UTF8SMTPSA id ": func(t *Trace) { t.UTF8 = true },
+		"\twith UTF8SMTPS id ":  func(t *Trace) { t.UTF8, t.User = true, "" },
+		"\twith UTF8SMTP id ":   func(t *Trace) { t.UTF8, t.TLS, t.User = true, nil, "" },
+		"([IPv6:::1])\r\n":      func(t *Trace) { t.Remote = netip.IPv6Loopback() },
 		" id 0abc;\r\n": func(t *Trace) {
 			t.Recipients = []envelope.Recipient{{Address: "b@example.org"}, {Address: "c@example.org"}}
 		},
@@ -319,5 +324,9 @@ func TestReceived(t *testing.T) {
 		if got := string(changed.Received()); !strings.Contains(got, want) {
 			t.Errorf("%q holds no %q", got, want)
 		}
+	}
+	full.HideClient = true
+	if got := string(full.Received()); strings.Contains(got, "client") || strings.Contains(got, "192.0.2.1") || !strings.HasPrefix(got, "Received: (using TLS1.3") {
+		t.Errorf("%q gives the client away", got)
 	}
 }

@@ -19,8 +19,11 @@ type Trace struct {
 	// Helo is what the client called itself, Remote where it really was.
 	Helo   string
 	Remote netip.Addr
-	// ESMTP says that it said EHLO, User that it authenticated.
+	// HideClient leaves both out.
+	HideClient bool
+	// ESMTP says that it said EHLO, UTF8 that it asked for SMTPUTF8, User that it authenticated.
 	ESMTP bool
+	UTF8  bool
 	User  string
 	TLS   *tls.ConnectionState
 	// Recipients: a single one is named. Several are not, because each would learn of the others.
@@ -30,7 +33,10 @@ type Trace struct {
 
 // Received is the field, folded, with the CRLF at its end. Every part of it is checked or ours: none can break it.
 func (t Trace) Received() []byte {
-	words := []string{"from " + t.Helo + " (" + envelope.Literal(t.Remote) + ")"}
+	var words []string
+	if !t.HideClient {
+		words = append(words, "from "+t.Helo+" ("+envelope.Literal(t.Remote)+")")
+	}
 	if t.TLS != nil {
 		words = append(words, "(using "+tlsVersion(t.TLS)+" with cipher "+tls.CipherSuiteName(t.TLS.CipherSuite)+")")
 	}
@@ -42,12 +48,15 @@ func (t Trace) Received() []byte {
 	return []byte("Received: " + strings.Join(words, "\r\n\t") + ";\r\n\t" + date + "\r\n")
 }
 
-// protocol is the name of RFC 3848.
+// protocol is the name of RFC 3848, or of RFC 6531 §4.3.
 func (t Trace) protocol() string {
-	if !t.ESMTP {
+	name := "ESMTP"
+	switch {
+	case t.UTF8:
+		name = "UTF8SMTP"
+	case !t.ESMTP:
 		return "SMTP"
 	}
-	name := "ESMTP"
 	if t.TLS != nil {
 		name += "S"
 	}
