@@ -140,7 +140,7 @@ func BenchmarkRecord(b *testing.B) {
 	})
 	b.Run("count", func(b *testing.B) {
 		for b.Loop() {
-			_, _ = decodeCounts(record)
+			_, _ = decodeCounts(entryKey(e.Key()), record)
 		}
 	})
 }

@@ -59,7 +59,7 @@ func (b *books) apply(m move) {
 	}
 	t.Counts = t.Counts.plus(m.counts)
 	switch {
-	case t.Queued == 0:
+	case t.Counts == Counts{}:
 		delete(b.tally, m.key.Domain)
 	case m.created:
 		t.rev++
@@ -102,17 +102,21 @@ func (b *books) found(k envelope.Key, rev uint64) {
 	}
 }
 
-// loadBooks counts the entries and reads the stored counters.
+// loadBooks counts the entries, reads the stored counters, and looks whether the due index fits.
 func (s *Store) loadBooks() error {
 	s.books.tally = map[string]*tally{}
+	indexed := int64(0)
 	err := scan(s.db, kindEntry, func(key, value []byte) error {
 		k, ok := parseEntryKey(key)
 		if !ok {
-			return fmt.Errorf("entry key %q: %w", key, ErrDamaged)
+			return s.setAside(key, ErrDamaged)
 		}
-		c, err := decodeCounts(value)
+		c, err := decodeCounts(key, value)
 		if err != nil {
-			return fmt.Errorf("entry %s of %s: %w", k.ID, k.Domain, err)
+			return s.setAside(key, fmt.Errorf("entry %s of %s: %w", k.ID, k.Domain, err))
+		}
+		if c.Held == 0 {
+			indexed++
 		}
 		s.books.apply(move{key: k, counts: c, created: true})
 		return nil
@@ -120,8 +124,11 @@ func (s *Store) loadBooks() error {
 	if err != nil {
 		return err
 	}
-	s.books.ledger.Queued = s.books.total.Queued
-	return loadLedger(s.db, &s.books.ledger)
+	if err := loadLedger(s.db, &s.books.ledger); err != nil {
+		return err
+	}
+	s.books.unread()
+	return s.mend(indexed)
 }
 
 // Destinations are all domains with mail in the queue, in order.

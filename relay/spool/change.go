@@ -21,7 +21,7 @@ func (s *Store) Get(k envelope.Key) (envelope.Envelope, error) {
 		return envelope.Envelope{}, err
 	}
 	defer s.leave()
-	return readEntry(s.db, k)
+	return s.readEntryAside(k)
 }
 
 // Begin records that an attempt begins now: it is counted, and the entry is due again only after
@@ -66,7 +66,7 @@ func (s *Store) alter(k envelope.Key, d durability, f func(*envelope.Envelope) e
 	}
 	defer s.leave()
 	defer s.locks.lock(k.ID)()
-	before, err := readEntry(s.db, k)
+	before, err := s.readEntryAside(k)
 	if err != nil {
 		return envelope.Envelope{}, err
 	}
@@ -92,7 +92,7 @@ func (s *Store) Change(k envelope.Key, f func(e *envelope.Envelope) ([]Draft, er
 	}
 	defer s.leave()
 	defer s.locks.lock(k.ID)()
-	before, err := readEntry(s.db, k)
+	before, err := s.readEntryAside(k)
 	if err != nil {
 		return envelope.Envelope{}, nil, err
 	}

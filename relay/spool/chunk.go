@@ -7,7 +7,7 @@ import (
 	"github.com/postrider/postrider/relay/envelope"
 )
 
-// sumSize is the length of the checksum behind a chunk's octets.
+// sumSize is the length of the checksum behind a chunk's octets, and behind a record.
 const sumSize = 4
 
 // chunk adds a chunk to the batch: its octets, in two parts, and the checksum of its key and octets (CRC-32C). They
@@ -22,7 +22,12 @@ func (t *tx) chunk(id envelope.ID, n uint32, head, tail []byte) {
 	_ = d.Finish() // fails only on a batch that is indexed
 }
 
-// unseal verifies a chunk's value and returns its octets.
+// seal puts a record's checksum behind it.
+func seal(key, record []byte) []byte {
+	return binary.BigEndian.AppendUint32(record, checksum(key, record))
+}
+
+// unseal verifies a value that ends with its checksum, and returns the octets before.
 func unseal(key, value []byte) ([]byte, error) {
 	size := len(value) - sumSize
 	if size < 0 || binary.BigEndian.Uint32(value[size:]) != checksum(key, value[:size]) {
@@ -32,6 +37,5 @@ func unseal(key, value []byte) ([]byte, error) {
 }
 
 func checksum(key, octets []byte) uint32 {
-	table := crc32.MakeTable(crc32.Castagnoli) // made once, by the library
-	return crc32.Update(crc32.Update(0, table, key), table, octets)
+	return crc32.Update(crc32.Update(0, castagnoli(), key), castagnoli(), octets)
 }

@@ -20,6 +20,9 @@ type Counts struct {
 	Deferred int64
 	// Held are kept back by an admin.
 	Held int64
+	// Damaged are entries, not recipients, whose record is damaged: they are kept aside. In the total their
+	// recipients count as queued and held.
+	Damaged int64
 }
 
 // Ledger counts recipients since the spool was made. Accepted = Delivered + Queued + Failed + Suppressed + Removed.
@@ -36,11 +39,11 @@ type Destination struct {
 }
 
 func (c Counts) plus(d Counts) Counts {
-	return Counts{c.Queued + d.Queued, c.Deferred + d.Deferred, c.Held + d.Held}
+	return Counts{c.Queued + d.Queued, c.Deferred + d.Deferred, c.Held + d.Held, c.Damaged + d.Damaged}
 }
 
 func (c Counts) minus(d Counts) Counts {
-	return Counts{c.Queued - d.Queued, c.Deferred - d.Deferred, c.Held - d.Held}
+	return Counts{c.Queued - d.Queued, c.Deferred - d.Deferred, c.Held - d.Held, c.Damaged - d.Damaged}
 }
 
 // countsOf counts the recipients of an entry, all queued; nil counts nothing.
@@ -92,6 +95,9 @@ func (l *Ledger) count(d envelope.Disposition) error {
 	}
 	return nil
 }
+
+// ended are the recipients that are no longer in the queue.
+func (l *Ledger) ended() int64 { return l.Delivered + l.Failed + l.Suppressed + l.Removed }
 
 func (l *Ledger) add(d Ledger) {
 	l.Accepted += d.Accepted

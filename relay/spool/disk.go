@@ -2,19 +2,20 @@ package spool
 
 import (
 	"errors"
-	"strings"
+	"hash/crc32"
 	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// disk decides what the failure of a write means. A full disk is survived by tables and what belongs to them: pebble
-// flushes and compacts again when it failed, at once, so it is made to wait a little. Everything else ends the
-// process, before pebble goes on with locks held or stands still.
+// disk decides what the failure of a write means, and tells the mark what was synced. A full disk is survived by
+// tables and what belongs to them: pebble flushes and compacts again when it failed, at once, so it is made to wait a
+// little. Everything else ends the process, before pebble goes on with locks held or stands still.
 type disk struct {
 	vfs.FS
-	l *logger
+	l    *logger
+	mark *mark
 	// pause is the wait before a full disk is tried again.
 	pause time.Duration
 }
@@ -30,8 +31,15 @@ func (d disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, err
 
 // ReuseForWrite implements vfs.FS.
 func (d disk) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	d.mark.gone(parseFile(d.PathBase(from)))
 	f, err := d.FS.ReuseForWrite(from, to, category)
 	return d.guard(f, to, err)
+}
+
+// Remove implements vfs.FS.
+func (d disk) Remove(name string) error {
+	d.mark.gone(parseFile(d.PathBase(name)))
+	return d.FS.Remove(name)
 }
 
 // OpenDir implements vfs.FS.
@@ -40,11 +48,12 @@ func (d disk) OpenDir(name string) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return guarded{File: f, name: name, vital: true, disk: d}, nil
+	return &guarded{File: f, name: name, vital: true, disk: d}, nil
 }
 
 func (d disk) guard(f vfs.File, name string, err error) (vfs.File, error) {
-	g := guarded{File: f, name: name, vital: strings.HasSuffix(name, ".log"), disk: d}
+	kind, number := parseFile(d.PathBase(name))
+	g := &guarded{File: f, name: name, vital: kind == logFile, disk: d, kind: kind, sofar: prefix{number: number}}
 	if err := g.check("create", err); err != nil {
 		return nil, err
 	}
@@ -62,10 +71,13 @@ type guarded struct {
 	// vital: the write-ahead log, or a directory. It cannot be tried again.
 	vital bool
 	disk  disk
+	kind  fileKind
+	// sofar is what was written of a log or MANIFEST. Pebble writes and syncs each in one goroutine at a time.
+	sofar prefix
 }
 
 // check passes an error on that pebble may try to overcome.
-func (g guarded) check(what string, err error) error {
+func (g *guarded) check(what string, err error) error {
 	switch {
 	case err == nil || !g.disk.l.serving.Load():
 	case diskFull(err) && !g.vital:
@@ -77,28 +89,43 @@ func (g guarded) check(what string, err error) error {
 }
 
 // Write implements io.Writer.
-func (g guarded) Write(p []byte) (int, error) {
+func (g *guarded) Write(p []byte) (int, error) {
+	if g.marked() {
+		g.sofar.sum = crc32.Update(g.sofar.sum, castagnoli(), p)
+		g.sofar.size += int64(len(p))
+	}
 	n, err := g.File.Write(p)
 	return n, g.check("write", err)
 }
 
 // WriteAt implements io.WriterAt.
-func (g guarded) WriteAt(p []byte, offset int64) (int, error) {
+func (g *guarded) WriteAt(p []byte, offset int64) (int, error) {
 	n, err := g.File.WriteAt(p, offset)
 	return n, g.check("write", err)
 }
 
 // Sync implements vfs.File.
-func (g guarded) Sync() error { return g.check("sync", g.File.Sync()) }
+func (g *guarded) Sync() error { return g.note(true, g.check("sync", g.File.Sync())) }
 
 // SyncData implements vfs.File.
-func (g guarded) SyncData() error { return g.check("sync", g.File.SyncData()) }
+func (g *guarded) SyncData() error { return g.note(true, g.check("sync", g.File.SyncData())) }
 
 // SyncTo implements vfs.File.
-func (g guarded) SyncTo(length int64) (fullSync bool, err error) {
+func (g *guarded) SyncTo(length int64) (fullSync bool, err error) {
 	fullSync, err = g.File.SyncTo(length)
-	return fullSync, g.check("sync", err)
+	return fullSync, g.note(fullSync, g.check("sync", err))
+}
+
+// marked says that the mark tells of the file.
+func (g *guarded) marked() bool { return g.kind == logFile || g.kind == manifestFile }
+
+// note tells the mark of a sync that succeeded.
+func (g *guarded) note(synced bool, err error) error {
+	if err != nil || !synced || !g.marked() {
+		return err
+	}
+	return g.check("mark", g.disk.mark.synced(g.kind, g.sofar))
 }
 
 // Close implements io.Closer.
-func (g guarded) Close() error { return g.check("close", g.File.Close()) }
+func (g *guarded) Close() error { return g.check("close", g.File.Close()) }

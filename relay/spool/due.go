@@ -84,9 +84,11 @@ func (s *Store) dueRange(lower, upper []byte, limit int) ([]Item, []byte, error)
 	var last []byte
 	for it.First(); it.Valid() && len(items) < limit && err == nil; it.Next() {
 		var item Item
-		if item, err = dueItem(it); err == nil {
+		last = append(last[:0], it.Key()...)
+		if item, err = dueItem(it); err != nil {
+			err = s.setAside(it.Key(), err)
+		} else if !s.keptAside(item.Key) {
 			items = append(items, item)
-			last = append(last[:0], it.Key()...)
 		}
 	}
 	return items, last, errors.Join(err, it.Close())

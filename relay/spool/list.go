@@ -39,7 +39,9 @@ func (s *Store) List(f Filter, after envelope.Key, limit int) ([]envelope.Envelo
 	var page []envelope.Envelope
 	for it.First(); it.Valid() && len(page) < limit && err == nil; it.Next() {
 		var e envelope.Envelope
-		if e, err = entryAt(it); err == nil && f.matches(&e) {
+		if e, err = entryAt(it); err != nil {
+			err = s.setAside(it.Key(), err)
+		} else if f.matches(&e) {
 			page = append(page, e)
 		}
 	}
@@ -65,9 +67,9 @@ func (s *Store) listMessage(f Filter, after envelope.Key, limit int) ([]envelope
 		if len(page) == limit || !follows(k, after) {
 			continue
 		}
-		e, err := readEntry(s.db, k)
-		if errors.Is(err, ErrNotFound) {
-			continue // it went since
+		e, err := s.readEntryAside(k)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+			continue // it went since, or is kept aside
 		}
 		if err != nil {
 			return nil, err

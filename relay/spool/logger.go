@@ -14,6 +14,8 @@ type EventKind string
 const (
 	// DiskSlow: a write or sync takes seconds.
 	DiskSlow EventKind = "DiskSlow"
+	// RecordDamaged: a record of ours does not match its checksum; it is kept aside, and the others flow.
+	RecordDamaged EventKind = "RecordDamaged"
 	// DataCorruption: a block of the store does not match its checksum.
 	DataCorruption EventKind = "DataCorruption"
 	// BackgroundError: the store could not flush or compact, and tries again.
@@ -63,6 +65,15 @@ func (l *logger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf(format, args...)
 	l.out.Error("the spool cannot write: the process ends, nothing is acknowledged", "error", err)
 	l.fatal(err)
+}
+
+// markFailed is told that the mark could not be written. A full disk passes; the mark is then older for a while.
+func (l *logger) markFailed(err error) {
+	if diskFull(err) {
+		l.event(BackgroundError, err.Error())
+		return
+	}
+	l.Fatalf("%w", err)
 }
 
 func (l *logger) listener() *pebble.EventListener {

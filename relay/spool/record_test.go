@@ -62,7 +62,7 @@ func TestEntryRecordsKeepEveryField(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, e) {
 			t.Errorf("%s: %v\n%+v became\n%+v", name, err, e, got)
 		}
-		counts, err := decodeCounts(encodeEntry(&e))
+		counts, err := decodeCounts(entryKey(e.Key()), encodeEntry(&e))
 		if err != nil || counts != countsOf(&e) {
 			t.Errorf("%s: counted %+v, not %+v: %v", name, counts, countsOf(&e), err)
 		}
@@ -89,7 +89,7 @@ func TestEntryOfFormat1(t *testing.T) {
 	if got, err := decodeEntry(want.Key(), record); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\n%+v", err, got)
 	}
-	if got, err := decodeCounts(record); err != nil || got != countsOf(&want) {
+	if got, err := decodeCounts(entryKey(want.Key()), record); err != nil || got != countsOf(&want) {
 		t.Errorf("counted %+v, %v", got, err)
 	}
 }
@@ -105,7 +105,7 @@ func TestRecordsCutShortAreDamaged(t *testing.T) {
 	if _, err := decodeEntry(e.Key(), append(slices.Clone(record), 0)); !errors.Is(err, ErrDamaged) {
 		t.Errorf("entry with an octet too many: %v", err)
 	}
-	record = encodeMeta(meta{size: 300, chunks: 2, domains: []string{"a.test", "b.test"}})
+	record = encodeMeta("I", meta{size: 300, chunks: 2, domains: []string{"a.test", "b.test"}})
 	for n := range record {
 		if _, err := decodeMeta("I", record[:n]); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("meta cut to %d octets: %v", n, err)
@@ -115,12 +115,14 @@ func TestRecordsCutShortAreDamaged(t *testing.T) {
 
 func TestRecordsOfANewerProgramAreRefused(t *testing.T) {
 	e := full()
-	record := encodeEntry(&e)
-	record[0]++
+	newer := func(key, record []byte) []byte {
+		record[0]++
+		return seal(key, record[:len(record)-sumSize])
+	}
+	record := newer(entryKey(e.Key()), encodeEntry(&e))
 	_, err := decodeEntry(e.Key(), record)
-	_, counts := decodeCounts(record)
-	m := encodeMeta(meta{})
-	m[0]++
+	_, counts := decodeCounts(entryKey(e.Key()), record)
+	m := newer(metaKey("I"), encodeMeta("I", meta{}))
 	_, metaErr := decodeMeta("I", m)
 	for _, err := range []error{err, counts, metaErr} {
 		if err == nil || !strings.Contains(err.Error(), "newer") || errors.Is(err, ErrDamaged) {

@@ -11,50 +11,53 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// schema is the version of the layout of keys and files.
-const schema = 1
+// schema is the version of the layout of keys and files. Since 2 a mark stands beside the store.
+const schema = 2
 
 // schemaFile holds the schema beside the store, so that it can be read before the store is opened: opening alone
 // already writes.
 const schemaFile = "POSTRIDER-SPOOL"
 
-// checkSchema refuses a spool written by a newer program, and marks a new one.
-func checkSchema(fs vfs.FS, dir string) error {
+// readSchema is the version of the spool in dir, 0 when there is none. It refuses what a newer program wrote.
+func readSchema(fs vfs.FS, dir string) (int, error) {
 	path := fs.PathJoin(dir, schemaFile)
 	text, err := readAll(fs, path)
 	if errors.Is(err, os.ErrNotExist) {
-		return markSchema(fs, dir, path)
+		return 0, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read the spool's version: %w", err)
+		return 0, fmt.Errorf("read the spool's version: %w", err)
 	}
 	version, err := strconv.Atoi(strings.TrimSpace(text))
 	switch {
-	case err != nil:
-		return fmt.Errorf("%s: %q is not a version of the spool; nothing was touched", path, text)
+	case err != nil || version < 1:
+		return 0, refusal(fs, dir, fmt.Errorf("%s: %q is not a version of the spool", path, text))
 	case version > schema:
-		return fmt.Errorf("the spool in %s has version %d, this program knows versions up to %d: it was written by a newer "+
+		return 0, fmt.Errorf("the spool in %s has version %d, this program knows versions up to %d: it was written by a newer "+
 			"program; run that one again. Nothing was touched", dir, version, schema)
+	}
+	return version, nil
+}
+
+// markSchema writes the version of this program.
+func markSchema(fs vfs.FS, dir string) error {
+	if err := replaceFile(fs, dir, schemaFile, strconv.Itoa(schema)+"\n"); err != nil {
+		return fmt.Errorf("make the spool in %s: %w", dir, err)
 	}
 	return nil
 }
 
-// markSchema writes the file under another name first, so that a crash never leaves half of it.
-func markSchema(fs vfs.FS, dir, path string) error {
-	err := fs.MkdirAll(dir, 0o700)
-	if err == nil {
-		err = writeSynced(fs, path+".new", strconv.Itoa(schema)+"\n")
-	}
+// replaceFile writes a file under another name first, so that a crash never leaves half of it.
+func replaceFile(fs vfs.FS, dir, name, text string) error {
+	path := fs.PathJoin(dir, name)
+	err := writeSynced(fs, path+".new", text)
 	if err == nil {
 		err = fs.Rename(path+".new", path)
 	}
 	if err == nil {
 		err = syncDir(fs, dir)
 	}
-	if err != nil {
-		return fmt.Errorf("make the spool in %s: %w", dir, err)
-	}
-	return nil
+	return err
 }
 
 func readAll(fs vfs.FS, path string) (string, error) {

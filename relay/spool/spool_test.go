@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -326,7 +327,7 @@ func TestNewerSpoolIsRefusedAndNotTouched(t *testing.T) {
 	s := open(t, small(fs))
 	put(t, s, to("a@one.test"))
 	must(t, s.Close())
-	must(t, writeSynced(fs, "spool/"+schemaFile, "2\n"))
+	must(t, writeSynced(fs, "spool/"+schemaFile, fmt.Sprintln(schema+1)))
 	before := fs.String()
 	_, err := Open("spool", small(fs))
 	if err == nil || !strings.Contains(err.Error(), "newer") {
@@ -335,7 +336,7 @@ func TestNewerSpoolIsRefusedAndNotTouched(t *testing.T) {
 	if fs.String() != before {
 		t.Error("touched")
 	}
-	must(t, writeSynced(fs, "spool/"+schemaFile, "1\n"))
+	must(t, writeSynced(fs, "spool/"+schemaFile, fmt.Sprintln(schema)))
 	s = open(t, small(fs))
 	defer s.Close()
 	if s.Ledger().Queued != 1 {

@@ -31,6 +31,8 @@ var (
 	ErrFailed = errors.New("the spool failed and accepts nothing more")
 	// ErrClosed says that Close was called.
 	ErrClosed = errors.New("the spool is closed")
+	// ErrRefused says that a spool is damaged and was not opened. Salvage reads what can be read of it.
+	ErrRefused = errors.New("the spool is damaged")
 )
 
 // Options for Open. The zero value is right for production.
@@ -51,13 +53,21 @@ type Options struct {
 	// MemtableBytes is the size of one memtable, of which up to four exist; 16 MiB when 0.
 	MemtableBytes uint64
 
+	// VerifyBytes is up to which size of all tables together Open reads each of their blocks and compares its
+	// checksum; 4 GiB when 0. What is beyond is verified when it is read.
+	VerifyBytes int64
+
 	// pause is the wait before a full disk is tried again; 100 ms when 0.
 	pause time.Duration
+	// patience is how long Close waits for running operations; 20 s when 0.
+	patience time.Duration
 }
 
 // Store is an open spool. Its methods may be called at the same time from many goroutines.
 type Store struct {
 	db     *pebble.DB
+	lock   *pebble.Lock
+	mark   *mark
 	fs     vfs.FS
 	dir    string
 	now    func() time.Time
@@ -65,52 +75,15 @@ type Store struct {
 	ids    ids
 	locks  stripes
 	books  books
+	aside  aside
 	front  front
 	// buffers of Writers that ended, as *[]byte.
 	buffers sync.Pool
 
+	patience time.Duration
 	// open is held for reading by every operation, for writing by Close.
 	open   sync.RWMutex
 	closed bool
-}
-
-// Open opens the spool in dir, which is made if it does not exist. It fails when another process has it open, and
-// when a newer version of this program has written it; then nothing is touched.
-func Open(dir string, o Options) (*Store, error) {
-	o = o.withDefaults()
-	s := &Store{fs: o.FS, dir: dir, now: o.Now, logger: newLogger(o)}
-	if err := checkSchema(o.FS, dir); err != nil {
-		return nil, err
-	}
-	db, err := pebble.Open(dir, pebbleOptions(o, s.logger))
-	if err != nil {
-		return nil, fmt.Errorf("open the spool in %s: %w", dir, err)
-	}
-	s.db = db
-	if err := s.recover(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the spool in %s: %w", dir, err), db.Close())
-	}
-	s.logger.serving.Store(true)
-	return s, nil
-}
-
-// recover brings memory in line with what is stored, and drops what a crash left half-written.
-func (s *Store) recover() error {
-	if err := s.sweep(); err != nil {
-		return err
-	}
-	return s.loadBooks()
-}
-
-// Close waits for running operations, then closes the store. Later operations fail with ErrClosed.
-func (s *Store) Close() error {
-	s.open.Lock()
-	defer s.open.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	return s.db.Close()
 }
 
 // Free is how much of the disk is left for the spool, in octets.
@@ -153,6 +126,12 @@ func (o Options) withDefaults() Options {
 	if o.MemtableBytes == 0 {
 		o.MemtableBytes = 16 << 20
 	}
+	if o.VerifyBytes == 0 {
+		o.VerifyBytes = 4 << 30
+	}
+	if o.patience == 0 {
+		o.patience = 20 * time.Second
+	}
 	if o.pause == 0 {
 		o.pause = 100 * time.Millisecond
 	}
@@ -164,9 +143,9 @@ const memtables = 4
 
 // pebbleOptions leaves pebble's value separation off. It would halve what a backlog writes (measured: 569 MB to 271 MB
 // for 60,000 messages of 4 KiB), but in v2.1.7 a full disk during a flush is then a nil pointer, and the process's end.
-func pebbleOptions(o Options, l *logger) *pebble.Options {
+func pebbleOptions(o Options, l *logger, m *mark) *pebble.Options {
 	p := &pebble.Options{
-		FS:     disk{o.FS, l, o.pause},
+		FS:     disk{o.FS, l, m, o.pause},
 		Logger: l,
 		Merger: adder,
 		// Pebble reserves its memtables from the cache.

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -112,12 +113,15 @@ func (t *tx) index(before, after *envelope.Envelope) {
 // leave takes a domain off its message, and the message with its last domain.
 func (t *tx) leave(k envelope.Key) error {
 	m, err := readMeta(t.s.db, k.ID)
+	if errors.Is(err, ErrDamaged) { // what else belongs to the message is not known: it stays
+		return t.s.setAside(metaKey(k.ID), err)
+	}
 	if err != nil {
 		return err
 	}
 	m.domains = slices.DeleteFunc(m.domains, func(d string) bool { return d == k.Domain })
 	if len(m.domains) > 0 {
-		t.set(metaKey(k.ID), encodeMeta(m))
+		t.set(metaKey(k.ID), encodeMeta(k.ID, m))
 		return nil
 	}
 	t.discard(k.ID, m)

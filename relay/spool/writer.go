@@ -169,7 +169,7 @@ func (t *tx) create(id envelope.ID, m meta, entries []envelope.Envelope) ([]enve
 		t.discard(id, m)
 		return nil, nil
 	}
-	t.set(metaKey(id), encodeMeta(m))
+	t.set(metaKey(id), encodeMeta(id, m))
 	return created, nil
 }
 

@@ -31,6 +31,8 @@ type Queue struct {
 	Deferred int64 `json:"deferred"`
 	// Held are kept back by an admin.
 	Held int64 `json:"held"`
+	// Damaged are records of the queue, not recipients, that do not match their checksum and are kept aside.
+	Damaged int64 `json:"damaged,omitempty"`
 	// Oldest is when the oldest message in the queue was accepted; nil when the queue is empty.
 	Oldest *time.Time `json:"oldest,omitempty"`
 }

@@ -1,0 +1,340 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Open opens the spool in dir, which is made if it does not exist. It fails when another process has it open, when a
+// newer version of this program has written it, and with ErrRefused when the store is damaged or gone; then
+// nothing is touched. Records of ours that do not match their checksum are no reason to refuse: they are kept aside
+// and counted, and all others are there.
+func Open(dir string, o Options) (*Store, error) {
+	o = o.withDefaults()
+	s := &Store{fs: o.FS, dir: dir, now: o.Now, logger: newLogger(o), patience: o.patience}
+	version, err := readSchema(o.FS, dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the spool in %s: %w", dir, err)
+	}
+	if s.lock, err = pebble.LockDirectory(dir, o.FS); err != nil {
+		return nil, fmt.Errorf("the spool in %s is open already: %w", dir, err)
+	}
+	if err := s.start(version, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the spool in %s: %w", dir, err), s.lock.Close())
+	}
+	s.logger.serving.Store(true)
+	return s, nil
+}
+
+// start opens the store of a directory that is locked.
+func (s *Store) start(version int, o Options) error {
+	k, err := s.inspect(o, version)
+	if err != nil {
+		return err
+	}
+	if version == 0 {
+		if err := markSchema(s.fs, s.dir); err != nil {
+			return err
+		}
+	}
+	if s.mark, err = openMark(s.fs, s.dir, k, s.logger.markFailed); err != nil {
+		return err
+	}
+	if err := s.openStore(o); err != nil {
+		return errors.Join(err, s.mark.file.Close())
+	}
+	if err := s.recover(k); err != nil {
+		return errors.Join(err, s.db.Close(), s.mark.close())
+	}
+	if err := s.mark.serve(s.Ledger); err != nil {
+		return err
+	}
+	if version == schema {
+		return nil
+	}
+	return markSchema(s.fs, s.dir)
+}
+
+// openStore lets pebble open the store. It has panicked on damaged files.
+func (s *Store) openStore(o Options) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = refusal(s.fs, s.dir, fmt.Errorf("the store cannot be read: %v", r))
+		}
+	}()
+	options := pebbleOptions(o, s.logger, s.mark)
+	options.Lock = s.lock
+	s.db, err = pebble.Open(s.dir, options)
+	if err == nil || diskFull(err) || isAny(err, syscall.EIO, os.ErrPermission, syscall.EROFS, syscall.EMFILE) {
+		return err
+	}
+	return refusal(s.fs, s.dir, err)
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+}
+
+// recover brings memory in line with what is stored, drops what a crash left half-written, and compares the books
+// with what was known of them.
+func (s *Store) recover(k known) error {
+	if err := errors.Join(s.sweep(), s.loadBooks()); err != nil {
+		return readRefusal(s, err)
+	}
+	l := s.books.ledger
+	if l.Accepted < k.accepted || l.ended() < k.ended {
+		return refusal(s.fs, s.dir, fmt.Errorf("%d recipients were accepted and %d ended, but the store knows of %d and %d: %w",
+			k.accepted, k.ended, l.Accepted, l.ended(), ErrDamaged))
+	}
+	return nil
+}
+
+// readRefusal is what Open fails with when the store was opened and cannot be read.
+func readRefusal(s *Store, err error) error {
+	if errors.Is(err, ErrDamaged) || pebble.IsCorruptionError(err) {
+		return refusal(s.fs, s.dir, err)
+	}
+	return err
+}
+
+// refusal says why a spool is not opened, and what can be done.
+func refusal(fs vfs.FS, dir string, cause error) error {
+	return fmt.Errorf("%w, and not opened: %w. Nothing was removed. What can be read of it is brought into a new one by: "+
+		"relay salvage --data-dir %s --out NEW-DIRECTORY", ErrRefused, cause, fs.PathDir(dir))
+}
+
+// inspect reads the directory before pebble opens it, which writes and removes files, and compares it with its mark.
+func (s *Store) inspect(o Options, version int) (known, error) {
+	dir := s.dir
+	k, err := readMark(o.FS, dir)
+	unmarked := errors.Is(err, ErrNotFound)
+	if err != nil && !unmarked {
+		return k, refusal(o.FS, dir, err)
+	}
+	names, err := o.FS.List(dir)
+	if err != nil {
+		return k, err
+	}
+	desc, err := pebble.Peek(dir, o.FS)
+	if err != nil {
+		return k, refusal(o.FS, dir, err)
+	}
+	i := inspection{o: o, dir: dir, names: names, lock: s.lock, log: s.logger}
+	if !desc.Exists {
+		return k, i.absent(k)
+	}
+	if unmarked && version >= schema {
+		return k, refusal(o.FS, dir, fmt.Errorf("its mark %s is gone", markFile))
+	}
+	_, manifest := parseFile(o.FS.PathBase(desc.ManifestFilename))
+	if err := errors.Join(i.manifest(&k, manifest), i.logs(&k), i.tables()); err != nil {
+		if errors.Is(err, ErrDamaged) {
+			err = refusal(o.FS, dir, err)
+		}
+		return k, err
+	}
+	return k, nil
+}
+
+// inspection compares one directory.
+type inspection struct {
+	o     Options
+	dir   string
+	names []string
+	lock  *pebble.Lock
+	log   *logger
+}
+
+func (i *inspection) path(name string) string { return i.o.FS.PathJoin(i.dir, name) }
+
+// absent: a store that is not there may be made, unless there was one.
+func (i *inspection) absent(k known) error {
+	if k.served {
+		return refusal(i.o.FS, i.dir, errors.New("its MANIFEST is gone"))
+	}
+	for _, name := range i.names {
+		if kind, _ := parseFile(name); kind == logFile || kind == tableFile {
+			return refusal(i.o.FS, i.dir, fmt.Errorf("its MANIFEST is gone, but there is %s", name))
+		}
+	}
+	return nil
+}
+
+// manifest: the one in force is as it was synced. In a spool without marks it is taken as it is.
+func (i *inspection) manifest(k *known, number int64) error {
+	i.keepThere(&k.manifests, manifestName)
+	if !k.served {
+		whole, err := i.whole(number)
+		k.manifests = noted(k.manifests, whole)
+		return err
+	}
+	if !slices.ContainsFunc(k.manifests, func(p prefix) bool { return p.number == number }) {
+		return fmt.Errorf("%s is in force, and was never synced: %w", manifestName(number), ErrDamaged)
+	}
+	return i.prefixes(k.manifests, manifestName)
+}
+
+// whole is the mark of a MANIFEST that is not written any more.
+func (i *inspection) whole(number int64) (prefix, error) {
+	text, err := readAll(i.o.FS, i.path(manifestName(number)))
+	if errors.Is(err, os.ErrNotExist) {
+		return prefix{}, fmt.Errorf("%s is gone: %w", manifestName(number), ErrDamaged)
+	}
+	return prefix{number: number, size: int64(len(text)), sum: checksum(nil, []byte(text))}, err
+}
+
+// logs: each is as it was synced, and the last one or one that followed it is there.
+func (i *inspection) logs(k *known) error {
+	newest := int64(-1)
+	for _, name := range i.names {
+		if kind, n := parseFile(name); kind == logFile {
+			newest = max(newest, n)
+		}
+	}
+	if n := len(k.logs); n > 0 && newest < k.logs[n-1].number {
+		return fmt.Errorf("%s is gone: %w", logName(k.logs[n-1].number), ErrDamaged)
+	}
+	i.keepThere(&k.logs, logName)
+	return i.prefixes(k.logs, logName)
+}
+
+// keepThere forgets the files that do not exist any more.
+func (i *inspection) keepThere(list *[]prefix, name func(int64) string) {
+	*list = slices.DeleteFunc(*list, func(p prefix) bool { return !slices.Contains(i.names, name(p.number)) })
+}
+
+func (i *inspection) prefixes(list []prefix, name func(int64) string) error {
+	var err error
+	for _, p := range list {
+		err = errors.Join(err, p.verify(i.o.FS, i.path(name(p.number))))
+	}
+	return err
+}
+
+// tables: every block matches its checksum. What is there beyond VerifyBytes is verified when it is read.
+func (i *inspection) tables() error {
+	budget, began := i.o.VerifyBytes, time.Now()
+	left := 0
+	bad := map[int64]error{}
+	for _, name := range i.names {
+		kind, number := parseFile(name)
+		if kind != tableFile {
+			continue
+		}
+		info, err := i.o.FS.Stat(i.path(name))
+		if err != nil {
+			return err
+		}
+		if budget -= info.Size(); budget < 0 {
+			left++
+		} else if err := verifyTable(i.o.FS, i.path(name)); err != nil {
+			bad[number] = fmt.Errorf("table %s: %w: %w", name, ErrDamaged, err)
+		}
+	}
+	if left > 0 {
+		i.log.out.Info("spool: not all tables were verified", "left", left, "took", time.Since(began))
+	}
+	return i.inForce(bad)
+}
+
+// inForce are the faults of tables that belong to the store: one that was being written when the process ended is none.
+func (i *inspection) inForce(bad map[int64]error) error {
+	if len(bad) == 0 {
+		return nil
+	}
+	live, err := liveTables(i.o, i.dir, i.lock)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, errors.Join(append(slices.Collect(maps.Values(bad)), err)...))
+	}
+	for _, number := range slices.Sorted(maps.Keys(bad)) {
+		if slices.Contains(live, number) {
+			err = errors.Join(err, bad[number])
+		}
+	}
+	return err
+}
+
+// liveTables are the tables that the MANIFEST names. It opens the store, but changes nothing.
+func liveTables(o Options, dir string, lock *pebble.Lock) (live []int64, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the store cannot be read: %v", r)
+		}
+	}()
+	l := newLogger(o)
+	db, err := pebble.Open(dir, &pebble.Options{
+		FS: o.FS, Logger: l, EventListener: l.listener(), Merger: adder, ReadOnly: true, Lock: lock,
+	})
+	if err != nil {
+		return nil, err
+	}
+	levels, err := db.SSTables()
+	for _, level := range levels {
+		for _, t := range level {
+			live = append(live, int64(t.BackingSSTNum))
+		}
+	}
+	return live, errors.Join(err, db.Close())
+}
+
+// verifyTable reads all blocks of a table.
+func verifyTable(fs vfs.FS, path string) error {
+	t, err := openTable(fs, path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.ValidateBlockChecksums(), t.Close())
+}
+
+func openTable(fs vfs.FS, path string) (*sstable.Reader, error) {
+	f, err := fs.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	readable, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	options := &pebble.Options{Merger: adder}
+	options.EnsureDefaults()
+	t, err := sstable.NewReader(context.Background(), readable, options.MakeReaderOptions())
+	if err != nil {
+		return nil, errors.Join(err, readable.Close())
+	}
+	return t, nil
+}
+
+// Close waits for running operations, then closes the store. Later operations fail with ErrClosed. When operations do
+// not end, because a full disk makes them wait, it fails after 20 s and leaves the store open: all that was
+// acknowledged is in the log, and the process may end.
+func (s *Store) Close() error {
+	idle := make(chan struct{})
+	go func() { // ends with the last operation, or with the process
+		s.open.Lock()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-time.After(s.patience):
+		return errors.New("close the spool: operations still wait for the disk")
+	}
+	defer s.open.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return errors.Join(s.db.Close(), s.mark.close(), s.lock.Close())
+}
