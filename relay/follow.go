@@ -59,6 +59,7 @@ func (r *Relay) reload(ctx context.Context) bool {
 		return true
 	}
 	r.limiter.Configure(c.Relay.Policies)
+	r.configureWebhooks(next)
 	r.settings.Store(next)
 	r.configError.Store(nil)
 	r.ports.configure(ctx, next)

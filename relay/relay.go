@@ -19,6 +19,7 @@ import (
 	"github.com/postrider/postrider/relay/rate"
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/spool"
+	"github.com/postrider/postrider/relay/webhook"
 )
 
 // Options say where a relay finds its things.
@@ -35,7 +36,9 @@ type Options struct {
 	HealthAddress string
 	// Pod is the name in status; Version is ours.
 	Pod, Version string
-	Log          *slog.Logger
+	// Local says that this is the admin's own machine: webhooks may be on it.
+	Local bool
+	Log   *slog.Logger
 }
 
 const (
@@ -59,6 +62,7 @@ type Relay struct {
 	ports    *ports
 	pressure *pressure
 	journal  *journal.Journal
+	webhooks *webhook.Hooks
 	// sinks are told of all that happens to mail. They do not change while the relay runs.
 	sinks []sink
 
@@ -105,6 +109,8 @@ func open(o Options) (*Relay, error) {
 	r.doors = newDoors(r)
 	r.pressure = &pressure{free: store.Free, memory: memoryInUse, pause: r.ports.caps.Pause, log: o.Log}
 	r.pressure.check()
+	r.webhooks = newWebhooks(r)
+	r.sinks = append(r.sinks, r.webhooks)
 	return r, nil
 }
 
@@ -137,6 +143,7 @@ func (r *Relay) run(ctx context.Context) error {
 	r.ports.shutdown()
 	stopWork()
 	err = errors.Join(err, ignoreCanceled(work.Wait()))
+	r.webhooks.Close()
 	stopDoors()
 	return errors.Join(err, ignoreCanceled(doors.Wait()))
 }

@@ -141,7 +141,7 @@ func (r *rig) start() {
 	log := slog.New(slog.NewJSONHandler(testWriter{r.t}, nil))
 	go func() {
 		r.stopped <- relay.Run(ctx, relay.Options{
-			ConfigDir: r.configDir(), DataDir: r.dir, AdminSocket: r.socket(), Bind: "127.0.0.1", Pod: "outbound-0", Log: log,
+			ConfigDir: r.configDir(), DataDir: r.dir, AdminSocket: r.socket(), Bind: "127.0.0.1", Pod: "outbound-0", Local: true, Log: log,
 		})
 	}()
 	r.eventually("the configuration to be in force", func() bool {

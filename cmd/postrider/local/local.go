@@ -220,7 +220,7 @@ func (s *supervisor) start(ctx context.Context, p *Plan) error {
 	s.running[name] = stop
 	options := relay.Options{
 		ConfigDir: configDir(dir), DataDir: dir, AdminSocket: socket, Bind: s.Bind,
-		Pod: name, Version: s.Version, Log: s.Log.With("relay", name),
+		Pod: name, Version: s.Version, Local: true, Log: s.Log.With("relay", name),
 	}
 	s.group.Go(func() error {
 		defer stop()
