@@ -12,9 +12,13 @@ import (
 
 // BenchmarkDo delivers over 20 connections that are reused.
 func BenchmarkDo(b *testing.B) {
-	for name, size := range map[string]int{"4KiB": 4 << 10, "1MiB": 1 << 20} {
+	for name, size := range map[string]int{"4KiB": 4 << 10, "4KiB-CHUNKING": 4 << 10, "1MiB": 1 << 20} {
 		b.Run(name, func(b *testing.B) {
-			s := newSink(b, smtptest.Options{Discard: true})
+			o := smtptest.Options{Discard: true}
+			if strings.HasSuffix(name, "CHUNKING") {
+				o.Offer = []string{"CHUNKING"}
+			}
+			s := newSink(b, o)
 			c := deliver.New(deliver.Options{})
 			b.Cleanup(c.CloseIdle)
 			body := []byte(strings.Repeat("The quick brown fox jumps over the lazy dog. 0123456789\r\n", size/57+1))

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
@@ -28,22 +28,36 @@ type conn struct {
 
 	key        key
 	extensions map[string]string // by name in upper case, with their parameters
-	tls        string            // as in envelope.Outcome
-	messages   int               // transactions begun
-	open       bool              // a transaction may be open: RSET before the next
-	reused     bool              // it waited in the pool since the last transaction
+	limits     limits
+	tls        string    // as in envelope.Outcome
+	greeted    bool      // the server has said something
+	messages   int       // transactions begun
+	open       bool      // a transaction may be open: RSET before the next
+	reused     bool      // it waited in the pool since the last transaction
+	careful    bool      // no message in one flight
+	writeBy    time.Time // when the content must be out; zero for no limit but that of each block
 
 	expiry *time.Timer
 	place  *list.Element // in the pool; nil outside
 }
 
-// connect opens a session with a target, ready for MAIL. reached says whether there was a connection at all.
-func (c *Client) connect(ctx context.Context, t target) (_ *conn, reached bool, err error) {
-	dialing, cancel := context.WithTimeout(ctx, c.o.Timeouts.Connect)
-	defer cancel()
-	nc, err := c.o.Dial(dialing, "tcp", t.key.addr.String())
+// errUnreached is among the causes of a failure in which there was no connection at all.
+var errUnreached = errors.New("no connection")
+
+// session opens a session with a target, ready for MAIL; without TLS, where that may be, when TLS failed.
+func (c *Client) session(ctx context.Context, t target) (*conn, error) {
+	s, err := c.connect(ctx, t)
+	if errors.Is(err, errNotSecure) && t.mayGoPlain() && ctx.Err() == nil {
+		c.plain.remember(t.key.addr, c.o.Now())
+		return c.connect(ctx, t)
+	}
+	return s, err
+}
+
+func (c *Client) connect(ctx context.Context, t target) (*conn, error) {
+	nc, err := c.dial(ctx, t)
 	if err != nil {
-		return nil, false, failure{reply.Reply{Code: 421, Enhanced: "4.4.1", Text: fmt.Sprintf("connect to %s: %v", t, reason(err))}, err}
+		return nil, err
 	}
 	s := c.newConn(nc, t.key)
 	stop := context.AfterFunc(ctx, s.abort)
@@ -52,10 +66,35 @@ func (c *Client) connect(ctx context.Context, t target) (_ *conn, reached bool, 
 		err = context.Cause(ctx)
 	}
 	if err != nil {
+		if !s.greeted && isTimeout(err) && ctx.Err() == nil {
+			c.down.remember(t.key.addr, c.o.Now())
+		}
 		s.close()
-		return nil, true, err
+		return nil, err
 	}
-	return s, true, nil
+	return s, nil
+}
+
+// dial opens a connection and remembers the address when it cannot.
+func (c *Client) dial(ctx context.Context, t target) (net.Conn, error) {
+	dialing, cancel := context.WithTimeout(ctx, c.o.Timeouts.Connect)
+	defer cancel()
+	nc, err := c.o.Dial(dialing, "tcp", t.key.addr.String())
+	if err == nil {
+		c.down.forget(t.key.addr)
+		return nc, nil
+	}
+	if isDown(err) && ctx.Err() == nil {
+		c.down.remember(t.key.addr, c.o.Now())
+	}
+	text := fmt.Sprintf("connect to %s: %v", t, reason(err))
+	return nil, failure{reply.Reply{Code: 421, Enhanced: "4.4.1", Text: text}, fmt.Errorf("%w: %w", errUnreached, err)}
+}
+
+// isDown tells a host that is not there from trouble of our own, such as too many open files.
+func isDown(err error) bool {
+	return isTimeout(err) || errors.Is(err, syscall.ECONNREFUSED) ||
+		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }
 
 // reason is why a connection could not be made, without the address that net repeats.
@@ -68,7 +107,7 @@ func reason(err error) error {
 }
 
 func (c *Client) newConn(nc net.Conn, k key) *conn {
-	s := &conn{tcp: nc, nc: nc, key: k, bufs: c.bufs, timeouts: c.o.Timeouts}
+	s := &conn{tcp: nc, nc: nc, key: k, bufs: c.bufs, timeouts: c.o.Timeouts, careful: c.careful.holds(k.addr, c.o.Now())}
 	s.r = c.bufs.readers.Get().(*bufio.Reader)
 	s.w = c.bufs.writers.Get().(*bufio.Writer)
 	s.r.Reset(nc)
@@ -85,34 +124,42 @@ func (s *conn) begin(ctx context.Context, t target, plain bool) error {
 	if greeting.Class() != reply.Success {
 		return unwelcome("greeted with", greeting)
 	}
-	if err := s.hello(t.key.ehlo); err != nil {
+	s.greeted = true
+	if err := s.hello(); err != nil {
 		return err
 	}
 	if err := s.secure(ctx, t, plain); err != nil {
 		return err
 	}
-	return s.authenticate()
+	return s.authenticate(ctx)
 }
 
-// hello says EHLO, and HELO to a server that does not know it (RFC 5321 §3.2).
-func (s *conn) hello(name string) error {
-	answer, err := s.ask(s.timeouts.Hello, "EHLO", "EHLO "+name)
+// hello says EHLO, and HELO to a server that does not know it (RFC 5321 §3.2); with LMTP only LHLO will do
+// (RFC 2033 §4.1).
+func (s *conn) hello() error {
+	verb := "EHLO"
+	if s.key.lmtp {
+		verb = "LHLO"
+	}
+	s.extensions, s.limits = nil, limits{}
+	answer, err := s.ask(s.timeouts.Hello, verb, verb+" "+s.key.ehlo)
 	if err != nil {
 		return err
 	}
 	if answer.Class() == reply.Success {
 		s.extensions = parseExtensions(answer.Text)
+		s.limits = parseLimits(s.extensions["LIMITS"])
 		return nil
 	}
-	if answer.Class() == reply.Permanent {
-		if answer, err = s.ask(s.timeouts.Hello, "HELO", "HELO "+name); err != nil {
+	if answer.Class() == reply.Permanent && !s.key.lmtp {
+		verb = "HELO"
+		if answer, err = s.ask(s.timeouts.Hello, verb, verb+" "+s.key.ehlo); err != nil {
 			return err
 		}
 	}
 	if answer.Class() != reply.Success {
-		return unwelcome("answered HELO with", answer)
+		return unwelcome("answered "+verb+" with", answer)
 	}
-	s.extensions = nil
 	return nil
 }
 
@@ -123,31 +170,6 @@ func unwelcome(how string, r reply.Reply) error {
 		r = reply.Reply{Code: 421, Enhanced: "4.3.2", Text: how + ": " + r.String()}
 	}
 	return failure{reply: r}
-}
-
-// parseExtensions reads the lines after the first of a reply to EHLO.
-func parseExtensions(text string) map[string]string {
-	extensions := make(map[string]string)
-	_, lines, _ := strings.Cut(text, "\n")
-	for line := range strings.SplitSeq(lines, "\n") {
-		name, parameters, _ := strings.Cut(strings.TrimSpace(line), " ")
-		extensions[strings.ToUpper(name)] = parameters
-	}
-	return extensions
-}
-
-func (s *conn) offers(extension string) bool {
-	_, ok := s.extensions[extension]
-	return ok
-}
-
-// maxSize is the size that the server announced; 0 for none (RFC 1870 §4).
-func (s *conn) maxSize() int64 {
-	size, err := strconv.ParseInt(strings.TrimSpace(s.extensions["SIZE"]), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return size
 }
 
 // errNotSecure is the cause of a failure in which TLS could not be agreed on.
@@ -184,7 +206,7 @@ func (s *conn) secure(ctx context.Context, t target, plain bool) error {
 	if err := s.handshake(ctx, t); err != nil {
 		return err
 	}
-	return s.hello(t.key.ehlo)
+	return s.hello()
 }
 
 func (s *conn) handshake(ctx context.Context, t target) error {
@@ -215,11 +237,15 @@ func (s *conn) outcome(t target) envelope.Outcome {
 	return envelope.Outcome{NextHop: t.String(), TLS: s.tls}
 }
 
-// blockWriter gives every write its own time.
+// blockWriter gives every write its own time, and all of the content together the time it has.
 type blockWriter struct{ s *conn }
 
 func (w blockWriter) Write(p []byte) (int, error) {
-	if err := w.s.nc.SetWriteDeadline(time.Now().Add(w.s.timeouts.Block)); err != nil {
+	deadline := time.Now().Add(w.s.timeouts.Block)
+	if by := w.s.writeBy; !by.IsZero() && by.Before(deadline) {
+		deadline = by
+	}
+	if err := w.s.nc.SetWriteDeadline(deadline); err != nil {
 		return 0, err
 	}
 	return w.s.nc.Write(p)

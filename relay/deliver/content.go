@@ -11,12 +11,16 @@ import (
 	"github.com/postrider/postrider/relay/reply"
 )
 
-// content sends a message after 354 and returns the reply that decides over it. It always returns one; an error
-// besides says that the connection is of no more use. size is how long the message must be; 0 if unknown.
+// content sends a message after 354, up to the final dot. With an error there is a reply that stands for it, and the
+// connection is of no more use. size is how long the message must be; 0 if unknown.
 func (s *conn) content(from io.Reader, size int64) (reply.Reply, error) {
-	block := s.bufs.blocks.Get().(*[blockSize]byte)
-	defer s.bufs.blocks.Put(block)
-	sent, err := stuff(s.w, from, block[:])
+	b := s.bufs.blocks.Get().(*block)
+	defer s.bufs.blocks.Put(b)
+	if size > 0 {
+		s.writeBy = time.Now().Add(s.timeouts.Block + time.Duration(size/minRate)*time.Second)
+		defer func() { s.writeBy = time.Time{} }()
+	}
+	sent, err := stuff(s.w, from, b[:blockSize])
 	var unread readError
 	switch {
 	case errors.As(err, &unread):
@@ -24,22 +28,35 @@ func (s *conn) content(from io.Reader, size int64) (reply.Reply, error) {
 	case err != nil:
 		return s.lastWord(err), err
 	case size > 0 && sent != size:
-		err := fmt.Errorf("the message has %d octets, and %d were stored", sent, size)
+		err := wrongSize(sent, size)
 		return reply.Reply{Code: 451, Enhanced: "4.3.0", Text: err.Error()}, err
 	}
 	// Only from here on can the message have been taken.
 	if err := s.finish(); err != nil {
 		return replyFor(err), err
 	}
-	answer, err := s.read(s.timeouts.Done, "the reply to the message")
-	if err != nil {
-		return replyFor(err), err
+	return reply.Reply{}, nil
+}
+
+// minRate is how fast a server must take a message, in octets per second. Without it, one that takes a block every
+// three minutes would keep us for days.
+const minRate = 1 << 10
+
+func wrongSize(read, stored int64) error {
+	return fmt.Errorf("the message has %d octets, and %d were stored", read, stored)
+}
+
+// whole reads a message that must have size octets into b, which has room for more than that.
+func whole(from io.Reader, b []byte, size int64) ([]byte, error) {
+	n, err := io.ReadFull(from, b[:size+1])
+	switch {
+	case err == nil || int64(n) != size && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)):
+		return nil, wrongSize(int64(n), size)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return b[:size], nil
+	default:
+		return nil, fmt.Errorf("read the message after %d octets: %w", n, err)
 	}
-	s.open = false
-	if answer.Code == 421 {
-		return answer, failure{reply: answer}
-	}
-	return answer, nil
 }
 
 func (s *conn) finish() error {

@@ -106,12 +106,15 @@ func (p *pool) closeAll() {
 	}
 }
 
-// Sizes of buffers, in octets. A message of 4 KiB goes out in one piece.
+// Sizes of buffers, in octets. A message of 4 KiB goes out in one piece; one of a block, in one flight.
 const (
 	readSize  = 4 << 10
 	writeSize = 8 << 10
-	blockSize = 32 << 10
+	blockSize = 64 << 10
 )
+
+// block has room for one octet too many, by which a message that is longer than it should be is found out.
+type block [blockSize + 1]byte
 
 // buffers are kept for the next connection and the next message.
 type buffers struct{ readers, writers, blocks sync.Pool }
@@ -120,6 +123,6 @@ func newBuffers() *buffers {
 	return &buffers{
 		readers: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readSize) }},
 		writers: sync.Pool{New: func() any { return bufio.NewWriterSize(io.Discard, writeSize) }},
-		blocks:  sync.Pool{New: func() any { return new([blockSize]byte) }},
+		blocks:  sync.Pool{New: func() any { return new(block) }},
 	}
 }

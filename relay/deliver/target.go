@@ -21,6 +21,8 @@ type key struct {
 	roots    *x509.CertPool
 	username string
 	password string
+	tokens   route.TokenSource
+	lmtp     bool
 	ehlo     string
 }
 
@@ -33,7 +35,7 @@ type target struct {
 func newTarget(hop route.Hop, addr netip.Addr, ehlo string) target {
 	t := target{host: hop.Host, key: key{
 		addr: netip.AddrPortFrom(addr, uint16(hop.Port)), tls: hop.TLS,
-		username: hop.Username, password: hop.Password, ehlo: ehlo,
+		username: hop.Username, password: hop.Password, tokens: hop.Tokens, lmtp: hop.LMTP, ehlo: ehlo,
 	}}
 	if hop.TLS == config.HopRequired {
 		t.key.verified, t.key.roots = hop.Host, hop.RootCAs
@@ -50,15 +52,18 @@ func (t target) mayGoPlain() bool {
 	return t.key.tls == config.HopOpportunistic && t.key.username == ""
 }
 
-// memory holds addresses for plainFor.
+// memory holds addresses for a while.
 type memory struct {
+	keep  time.Duration
 	mu    sync.Mutex
 	until map[netip.AddrPort]time.Time
 }
 
-func newMemory() *memory { return &memory{until: make(map[netip.AddrPort]time.Time)} }
+func newMemory(keep time.Duration) *memory {
+	return &memory{keep: keep, until: make(map[netip.AddrPort]time.Time)}
+}
 
-// maxRemembered bounds the memory. Forgetting costs one failed handshake.
+// maxRemembered bounds a memory. Forgetting costs one more failure.
 const maxRemembered = 10_000
 
 func (m *memory) remember(addr netip.AddrPort, now time.Time) {
@@ -67,13 +72,36 @@ func (m *memory) remember(addr netip.AddrPort, now time.Time) {
 	if len(m.until) >= maxRemembered {
 		clear(m.until)
 	}
-	m.until[addr] = now.Add(plainFor)
+	m.until[addr] = now.Add(m.keep)
+}
+
+func (m *memory) forget(addr netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.until, addr)
 }
 
 func (m *memory) holds(addr netip.AddrPort, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return now.Before(m.until[addr])
+}
+
+// spares says whether the memory holds some addresses of a plan, and not all.
+func (m *memory) spares(plan route.Plan, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.until) == 0 {
+		return false
+	}
+	held, others := false, false
+	for _, hop := range plan.Hops {
+		for _, addr := range hop.Addrs {
+			holds := now.Before(m.until[netip.AddrPortFrom(addr, uint16(hop.Port))])
+			held, others = held || holds, others || !holds
+		}
+	}
+	return held && others
 }
 
 // unsendable says why an address cannot stand in a command; a reply without code if it can. What was accepted can

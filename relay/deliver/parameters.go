@@ -1,0 +1,122 @@
+package deliver
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postrider/postrider/relay/envelope"
+)
+
+// mailCommand is MAIL with the parameters that the server knows.
+func (s *conn) mailCommand(e *envelope.Envelope) string {
+	command := "MAIL FROM:<" + e.ReversePath + ">"
+	if s.offers("SIZE") && e.Size > 0 {
+		command += " SIZE=" + strconv.FormatInt(e.Size, 10)
+	}
+	if e.EightBit {
+		command += " BODY=8BITMIME"
+	}
+	if e.UTF8 {
+		command += " SMTPUTF8"
+	}
+	if !s.passesDSN() {
+		return command
+	}
+	if e.Return == envelope.ReturnFull || e.Return == envelope.ReturnHeaders {
+		command += " RET=" + string(e.Return)
+	}
+	if e.EnvelopeID != "" {
+		command += " ENVID=" + xtext(e.EnvelopeID)
+	}
+	return command
+}
+
+// rcptCommand is RCPT with what the sender wants to hear about the recipient, just as it was said to us
+// (RFC 3461 §5.2.1). Where the original recipient was not said, it is the one we were given.
+func (s *conn) rcptCommand(r *envelope.Recipient) string {
+	command := "RCPT TO:<" + r.Address + ">"
+	if !s.passesDSN() || r.Notify == 0 && r.Original == "" {
+		return command
+	}
+	if r.Notify != 0 {
+		command += " NOTIFY=" + notifyWords(r.Notify)
+	}
+	original := r.Original
+	if original == "" {
+		original = addressType(r.Address) + ";" + r.Address
+	}
+	kind, address, _ := strings.Cut(original, ";")
+	if !isAtom(kind) || address == "" {
+		return command
+	}
+	if strings.EqualFold(kind, "utf-8") {
+		return command + " ORCPT=" + kind + ";" + utf8xtext(address)
+	}
+	return command + " ORCPT=" + kind + ";" + xtext(address)
+}
+
+func notifyWords(n envelope.Notify) string {
+	if n.Has(envelope.NotifyNever) {
+		return "NEVER"
+	}
+	var words []string
+	for _, w := range []struct {
+		notify envelope.Notify
+		word   string
+	}{{envelope.NotifySuccess, "SUCCESS"}, {envelope.NotifyFailure, "FAILURE"}, {envelope.NotifyDelay, "DELAY"}} {
+		if n.Has(w.notify) {
+			words = append(words, w.word)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+// addressType is the type of an address of ours in ORCPT (RFC 3461 §4.2, RFC 6533 §3).
+func addressType(address string) string {
+	for i := range len(address) {
+		if address[i] >= utf8.RuneSelf {
+			return "utf-8"
+		}
+	}
+	return "rfc822"
+}
+
+// isAtom recognises what an address type is made of, as far as any is registered.
+func isAtom(s string) bool {
+	for i := range len(s) {
+		c := s[i] | 0x20
+		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '-' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// xtext encodes a string for a parameter (RFC 3461 §4): whatever is in it, nothing but the value comes of it.
+func xtext(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// utf8xtext encodes an internationalised address (RFC 6533 §3, utf-8-addr-xtext), which a server without SMTPUTF8
+// takes too. An escape that is there already is left as it is.
+func utf8xtext(s string) string {
+	var b strings.Builder
+	for i, c := range s {
+		if c < '!' || c > '~' || c == '+' || c == '=' || c == '\\' && !strings.HasPrefix(s[i:], `\x{`) {
+			fmt.Fprintf(&b, `\x{%X}`, c)
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}
