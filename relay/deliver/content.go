@@ -20,7 +20,7 @@ func (s *conn) content(from io.Reader, size int64) (reply.Reply, error) {
 		s.writeBy = time.Now().Add(s.timeouts.Block + time.Duration(size/minRate)*time.Second)
 		defer func() { s.writeBy = time.Time{} }()
 	}
-	sent, err := stuff(s.w, from, b[:blockSize])
+	sent, err := stuff(s.w, from, b[:streamSize])
 	var unread readError
 	switch {
 	case errors.As(err, &unread):

@@ -343,3 +343,26 @@ func TestEndOfContext(t *testing.T) {
 		t.Errorf("%s", o.Reply)
 	}
 }
+
+// dialThat dials, and breaks the first write of a message everywhere but at addr.
+func dialThat(addr string, broken error) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err == nil && address != addr {
+			return breaking{c, broken}, nil
+		}
+		return c, err
+	}
+}
+
+type breaking struct {
+	net.Conn
+	broken error
+}
+
+func (b breaking) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), "MAIL") {
+		return 0, errors.Join(b.broken, b.Close())
+	}
+	return b.Conn.Write(p)
+}

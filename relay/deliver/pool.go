@@ -108,9 +108,10 @@ func (p *pool) closeAll() {
 
 // Sizes of buffers, in octets. A message of 4 KiB goes out in one piece; one of a block, in one flight.
 const (
-	readSize  = 4 << 10
-	writeSize = 8 << 10
-	blockSize = 64 << 10
+	readSize   = 4 << 10
+	writeSize  = 8 << 10
+	streamSize = 32 << 10
+	blockSize  = 64 << 10
 )
 
 // block has room for one octet too many, by which a message that is longer than it should be is found out.
