@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/rate"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/spool"
@@ -58,6 +59,9 @@ func (r *Relay) deliver(ctx context.Context, s *settings, e *envelope.Envelope) 
 	if err != nil {
 		return sameFor(e, envelope.Outcome{Reply: asReply(err), At: time.Now()}), nil
 	}
+	plan.MaxRecipients, plan.MaxMessages = r.limiter.Sizes(rate.Subject{
+		Site: plan.Site, DestinationDomain: e.Domain, SenderDomain: e.SenderDomain(),
+	})
 	var damaged error
 	open := func() (io.ReadCloser, error) {
 		m, err := r.spool.Message(e.ID)

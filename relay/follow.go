@@ -53,7 +53,7 @@ func (r *Relay) reload(ctx context.Context) bool {
 		r.rejectConfig(err)
 		return !errors.Is(err, config.ErrIncomplete)
 	}
-	next, err := newSettings(c, r.settings.Load(), r.limiter)
+	next, err := newSettings(c, r.settings.Load(), r.limiter, r.hops)
 	if err != nil {
 		r.rejectConfig(err)
 		return true
@@ -61,6 +61,7 @@ func (r *Relay) reload(ctx context.Context) bool {
 	r.limiter.Configure(c.Relay.Policies)
 	r.configureWebhooks(next)
 	r.settings.Store(next)
+	r.watchHops(next)
 	r.configError.Store(nil)
 	r.ports.configure(ctx, next)
 	r.doors.configure(next)

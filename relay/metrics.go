@@ -48,6 +48,7 @@ func newMetrics(r *Relay) *metrics {
 	m.registry.MustRegister(m.accepted, m.refused, m.attempts, m.duration,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(queueGauges(r)...)
+	m.registry.MustRegister(hopGauge{r})
 	return m
 }
 

@@ -79,6 +79,9 @@ func (r *Relay) Act(act admin.Act, sel admin.Selection) (admin.Result, error) {
 	if act == admin.Bounce && r.settings.Load() == nil {
 		return admin.Result{}, errors.New("no configuration is in force yet: a DSN could not be made")
 	}
+	if act == admin.Flush {
+		r.probeForFlush(sel)
+	}
 	var done struct{ entries, recipients atomic.Int64 }
 	filter := spool.Filter{ID: sel.ID, Domain: strings.ToLower(sel.Domain), Sender: sel.Sender}
 	var after envelope.Key

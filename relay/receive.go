@@ -26,8 +26,8 @@ func (r *Relay) Mail(_ context.Context, c *listener.Session) error {
 }
 
 // Rcpt implements listener.Handler.
-func (r *Relay) Rcpt(_ context.Context, c *listener.Session, to envelope.Recipient) error {
-	return r.countRefused(c, r.rcpt(c, to))
+func (r *Relay) Rcpt(ctx context.Context, c *listener.Session, to envelope.Recipient) error {
+	return r.countRefused(c, r.rcpt(ctx, c, to))
 }
 
 // Data implements listener.Handler.
@@ -52,11 +52,15 @@ func (r *Relay) mail(c *listener.Session) error {
 }
 
 // rcpt: may this client send to this recipient?
-func (r *Relay) rcpt(c *listener.Session, to envelope.Recipient) error {
+func (r *Relay) rcpt(ctx context.Context, c *listener.Session, to envelope.Recipient) error {
 	s := r.settings.Load()
+	client := policy.ClientOf(c.User, c.Trusted)
 	var err error
-	to.Address, err = s.policy.Recipient(policy.ClientOf(c.User, c.Trusted), to.Address)
+	to.Address, err = s.policy.Recipient(client, to.Address)
 	if err != nil {
+		return err
+	}
+	if err := r.verify(ctx, s, client, to.Address); err != nil {
 		return err
 	}
 	c.Recipients = append(c.Recipients, to)

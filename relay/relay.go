@@ -15,10 +15,12 @@ import (
 
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/deliver"
+	"github.com/postrider/postrider/relay/health"
 	"github.com/postrider/postrider/relay/journal"
 	"github.com/postrider/postrider/relay/rate"
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/spool"
+	"github.com/postrider/postrider/relay/verify"
 	"github.com/postrider/postrider/relay/webhook"
 )
 
@@ -57,6 +59,8 @@ type Relay struct {
 	limiter  *rate.Limiter
 	schedule *schedule.Scheduler
 	client   *deliver.Client
+	hops     *health.Monitor
+	verifier *verify.Verifier
 	metrics  *metrics
 	doors    *doors
 	ports    *ports
@@ -94,10 +98,12 @@ func open(o Options) (*Relay, error) {
 		started: time.Now(),
 		spool:   store,
 		limiter: rate.New(time.Now),
-		client:  deliver.New(deliver.Options{}),
 		journal: journal.New(journal.Options{Dir: filepath.Join(o.DataDir, "journal"), Log: o.Log}),
 	}
 	r.sinks = []sink{r.journal}
+	r.client = deliver.New(deliver.Options{Observe: r.observeHop})
+	r.verifier = verify.New(verify.Options{Prober: r.client})
+	r.hops = health.New(health.Options{Probe: r.probeHop, Changed: r.hopChanged, Risen: r.resync})
 	r.schedule = schedule.New(schedule.Options{
 		Store:       store,
 		Limiter:     r.limiter,
@@ -135,6 +141,7 @@ func (r *Relay) run(ctx context.Context) error {
 	doors.Go(func() error { r.journal.Run(watching); return nil })
 	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
 	work.Go(func() error { r.pressure.watch(working); return nil })
+	work.Go(func() error { return r.hops.Run(working) })
 	r.startAttempts(ctx, working, &work)
 
 	err := r.follow(ctx) // until ctx is done

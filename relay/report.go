@@ -7,6 +7,7 @@ import (
 
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
+	"github.com/postrider/postrider/relay/route"
 	"github.com/postrider/postrider/relay/spool"
 	"github.com/postrider/postrider/relay/status"
 )
@@ -105,10 +106,14 @@ func (r *Relay) explain(d status.Destination) status.Destination {
 
 // deferral is the reason that a temporary reply stands for: X.4.3 is directory server failure (RFC 3463 §3.5).
 func deferral(last reply.Reply) status.Reason {
-	if last.Enhanced == "4.4.3" {
+	switch {
+	case last.Enhanced == "4.4.3":
 		return status.LookupFailed
+	case route.NextHopDown(last):
+		return status.NextHopDown
+	default:
+		return status.Deferred
 	}
-	return status.Deferred
 }
 
 func lastOutcome(e envelope.Envelope) *envelope.Outcome {

@@ -10,6 +10,7 @@ import (
 	"github.com/postrider/postrider/relay/dkim"
 	"github.com/postrider/postrider/relay/dns"
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/health"
 	"github.com/postrider/postrider/relay/policy"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/route"
@@ -27,16 +28,21 @@ type settings struct {
 
 // newSettings makes a configuration usable. The resolver of the settings before is kept if the same servers are
 // asked, and its cache with it.
-func newSettings(c *config.Config, before *settings, limiter policy.Limiter) (*settings, error) {
+func newSettings(c *config.Config, before *settings, limiter policy.Limiter, hops *health.Monitor) (*settings, error) {
 	s := &settings{config: c}
+	routes := route.Options{Config: c, Health: hops.State}
+	if before != nil {
+		routes.Before = before.router
+	}
 	servers := c.Relay.DNS.Resolvers
 	if before != nil && slices.Equal(servers, before.config.Relay.DNS.Resolvers) {
 		s.resolver = before.resolver
 	} else {
 		s.resolver = dns.New(dns.Options{Servers: servers})
 	}
+	routes.Resolver = s.resolver
 	var err error
-	if s.router, err = route.New(c, s.resolver); err != nil {
+	if s.router, err = route.New(routes); err != nil {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
 	s.policy, err = policy.New(policy.Options{

@@ -203,6 +203,7 @@ func (m *Monitor) look() {
 // ended.
 func (m *Monitor) Run(ctx context.Context) error {
 	var work sync.WaitGroup
+	defer m.answerAll()
 	defer work.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -214,6 +215,15 @@ func (m *Monitor) Run(ctx context.Context) error {
 		case <-m.kick:
 		}
 		timer.Reset(m.turn(ctx, work.Go))
+	}
+}
+
+// answerAll lets nobody wait for a probe that will not be.
+func (m *Monitor) answerAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range *m.hosts.Load() {
+		h.answer()
 	}
 }
 

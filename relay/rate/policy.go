@@ -74,6 +74,8 @@ type policy struct {
 	// depth is the time in which an empty bucket fills: burst × interval.
 	depth          time.Duration
 	maxConnections int
+	// recipients are those of a transaction, messages those of a connection; 0 when not limited.
+	recipients, messages int
 
 	// buckets are those that are not full or have connections open. One that is not here is full.
 	buckets map[string]*bucket
@@ -89,6 +91,8 @@ func newPolicy(c config.RatePolicy) *policy {
 		identity:       identity{c.Name, c.Stage, c.Key},
 		senders:        setOf(c.SenderDomains),
 		maxConnections: c.MaxConnections,
+		recipients:     c.RecipientsPerMessage,
+		messages:       c.MessagesPerConnection,
 		buckets:        map[string]*bucket{},
 		sweepAt:        fewBuckets,
 	}

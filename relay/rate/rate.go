@@ -137,6 +137,26 @@ func (l *Limiter) Connections(s Subject) (limit int, ok bool) {
 	return limit, ok
 }
 
+// Sizes are how many recipients a transaction of s may have, and how many transactions a connection, by the strictest
+// policies of stage Delivery that apply; 0 where none says.
+func (l *Limiter) Sizes(s Subject) (recipients, messages int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p := range l.delivery.applying(s) {
+		recipients = stricter(recipients, p.recipients)
+		messages = stricter(messages, p.messages)
+	}
+	return recipients, messages
+}
+
+// stricter is the lower of two limits, of which 0 is none.
+func stricter(a, b int) int {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
 // clock is the time since the limiter was made. It is monotonic, so that a step of the wall clock neither
 // refills nor empties a bucket.
 func (l *Limiter) clock() time.Duration { return l.now().Sub(l.start) }

@@ -333,3 +333,25 @@ func TestConnectionsGrantedBySitePolicies(t *testing.T) {
 		t.Errorf("without policies: %d, %v", n, ok)
 	}
 }
+
+func TestSizesAreTheStrictest(t *testing.T) {
+	l := New(time.Now)
+	l.Configure([]config.RatePolicy{
+		{Name: "all", Stage: config.StageDelivery, Key: config.KeySite, RecipientsPerMessage: 50, MessagesPerConnection: 10},
+		{Name: "big", Stage: config.StageDelivery, Key: config.KeySite, DestinationDomains: []string{"big.test"}, RecipientsPerMessage: 20},
+		{Name: "news", Stage: config.StageDelivery, Key: config.KeySenderDomain, SenderDomains: []string{"news.test"}, MessagesPerConnection: 99},
+		{Name: "in", Stage: config.StageAccept, Key: config.KeySender, RecipientsPerMessage: 1},
+	})
+	for s, want := range map[Subject][2]int{
+		{}:                              {50, 10},
+		{DestinationDomain: "big.test"}: {20, 10},
+		{SenderDomain: "news.test"}:     {50, 10},
+	} {
+		if recipients, messages := l.Sizes(s); recipients != want[0] || messages != want[1] {
+			t.Errorf("%+v: %d recipients, %d messages; want %v", s, recipients, messages, want)
+		}
+	}
+	if recipients, messages := New(time.Now).Sizes(Subject{}); recipients != 0 || messages != 0 {
+		t.Errorf("without policies: %d, %d", recipients, messages)
+	}
+}

@@ -25,13 +25,13 @@ type candidate struct {
 	preference uint16
 	found      []netip.Addr
 	err        error
-	// unusable is that of a smartHost.
+	// unusable is that of a fixedHop.
 	unusable error
 }
 
 // planMX follows RFC 5321 §5.1.
 func (r *Router) planMX(ctx context.Context, route *route, domain string) (Plan, error) {
-	if strings.HasPrefix(domain, "[") {
+	if _, err := netip.ParseAddr(domain); err == nil || strings.HasPrefix(domain, "[") {
 		return Plan{}, failed(550, "5.1.2", "%s: mail to address literals is not sent", domain)
 	}
 	records, err := r.dns.MX(ctx, domain)
@@ -83,19 +83,6 @@ func (r *Router) withoutSelf(candidates []candidate) []candidate {
 		}
 	}
 	return candidates
-}
-
-// planSmartHosts takes the hosts in the order that the admin wrote down. Their names are the admin's own, so any
-// address is good, and none of their troubles is final.
-func (r *Router) planSmartHosts(ctx context.Context, route *route) (Plan, error) {
-	plan := Plan{Route: route.name, Site: smartSite(route.smartHosts)}
-	var candidates []candidate
-	for _, host := range route.smartHosts {
-		candidates = append(candidates, candidate{hop: host.Hop, unusable: host.unusable})
-	}
-	var err error
-	plan.Hops, err = r.hops(r.resolve(ctx, candidates), func(netip.Addr) bool { return true })
-	return plan, err
 }
 
 // resolve looks up the addresses of all candidates at the same time.
@@ -163,7 +150,7 @@ func (r *Router) usable(found []netip.Addr, allowed func(netip.Addr) bool) []net
 func trouble(c candidate, allowed func(netip.Addr) bool) reply.Reply {
 	switch {
 	case c.unusable != nil:
-		return failed(451, "4.3.5", "smart host %s cannot be used: %v", c.hop.Host, c.unusable)
+		return failed(451, "4.3.5", "next hop %s cannot be used: %v", c.hop.Host, c.unusable)
 	case dns.NotFound(c.err):
 		return failed(451, "4.4.4", "%s: the host has no address", c.hop.Host)
 	case c.err != nil:

@@ -5,16 +5,17 @@ package route
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/dns"
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/health"
+	"github.com/postrider/postrider/relay/token"
 )
 
 // lastResort is the route for mail that no configured one matches.
@@ -50,135 +51,76 @@ type Hop struct {
 	LMTP bool
 }
 
+// Key names the hop as far as its health goes.
+func (h *Hop) Key() health.Key {
+	return health.Key{Host: h.Host, Port: h.Port, TLS: h.TLS, Username: h.Username}
+}
+
 // TokenSource gets access tokens. It is a pointer, safe for concurrent use.
 type TokenSource interface {
 	// Token returns one that is valid now. Its error is temporary.
 	Token(ctx context.Context) (string, error)
+	// Forget has a token replaced that a next hop refused.
+	Forget(token string)
+}
+
+// Options are what a Router works with.
+type Options struct {
+	Config   *config.Config
+	Resolver dns.Resolver
+	// Before is the router that this one replaces, if any: token sources about which nothing changed are taken over.
+	Before *Router
+	// Health says what is known of a next hop that the configuration names; nil for nothing.
+	Health func(health.Key) health.State
 }
 
 // Router plans by a configuration. It is immutable and safe for concurrent use.
 type Router struct {
 	dns     dns.Resolver
+	health  func(health.Key) health.State
 	routes  []route
 	relayed map[string]bool
 	self    self
 	egress  families
+	tokens  map[token.Settings]*token.Source
 	// shuffle is rand.Shuffle, but in tests.
 	shuffle func(n int, swap func(i, j int))
 }
 
-// route is a config.Route with its lists looked up by name and its files read.
-type route struct {
-	name       string
-	recipients map[string]bool
-	senders    map[string]bool
-	port       int            // of MX hosts
-	allow      []netip.Prefix // private ranges that an MX may point to
-	smartHosts []smartHost    // nil for a route by MX
-}
-
-// smartHost is a hop whose addresses are not known yet.
-type smartHost struct {
-	Hop
-	// unusable says why it cannot be used as it must be: its credentials or CA cannot be read. Mail waits for it, and
-	// that of other routes flows.
-	unusable error
-}
-
-// New reads the credentials and CA bundles that the configuration names. A smart host whose files cannot be used is
-// not tried; Plan says so when no other is left.
-func New(c *config.Config, r dns.Resolver) (*Router, error) {
-	router := &Router{dns: r, relayed: make(map[string]bool), shuffle: rand.Shuffle}
-	router.self = newSelf(c.Relay)
+// New reads the credentials and CA bundles that the configuration names. What is wrong with a route or a next hop does
+// not take the others down: Plan says so when mail wants it, and Problems says it now.
+func New(o Options) (*Router, error) {
+	r := &Router{
+		dns: o.Resolver, health: o.Health, relayed: make(map[string]bool), shuffle: rand.Shuffle,
+		tokens: make(map[token.Settings]*token.Source),
+	}
+	if r.health == nil {
+		r.health = func(health.Key) health.State { return health.State{} }
+	}
+	relay := o.Config.Relay
+	r.self = newSelf(relay)
 	var err error
-	if router.egress, err = newFamilies(c.Relay.Egress.Addresses); err != nil {
+	if r.egress, err = newFamilies(relay.Egress.Addresses); err != nil {
 		return nil, err
 	}
-	for _, configured := range append(slices.Clone(c.Relay.Routes), lastResort) {
-		compiled, err := compile(c, configured)
-		if err != nil {
-			return nil, fmt.Errorf("route %s: %w", configured.Name, err)
+	c := compiler{config: o.Config, before: o.Before, tokens: r.tokens}
+	for _, configured := range append(slices.Clone(relay.Routes), lastResort) {
+		compiled := c.route(configured)
+		r.routes = append(r.routes, compiled)
+		if configured.MX == nil && len(compiled.senders) == 0 {
+			maps.Copy(r.relayed, compiled.recipients)
 		}
-		router.routes = append(router.routes, compiled)
-		if len(compiled.smartHosts) > 0 && len(compiled.senders) == 0 {
-			for domain := range compiled.recipients {
-				router.relayed[domain] = true
-			}
-		}
-	}
-	return router, nil
-}
-
-func compile(c *config.Config, configured config.Route) (route, error) {
-	r := route{
-		name:       configured.Name,
-		recipients: set(configured.Match.RecipientDomains),
-		senders:    set(configured.Match.SenderDomains),
-	}
-	if (configured.MX == nil) == (len(configured.SmartHosts) == 0) {
-		return r, fmt.Errorf("exactly one of mx and smartHosts must be set")
-	}
-	if mx := configured.MX; mx != nil {
-		r.port = mx.Port
-		for _, cidr := range mx.AllowCIDRs {
-			prefix, err := netip.ParsePrefix(cidr)
-			if err != nil {
-				return r, fmt.Errorf("mx.allowCIDRs: %w", err)
-			}
-			r.allow = append(r.allow, prefix.Masked())
-		}
-	}
-	for _, host := range configured.SmartHosts {
-		hop, err := readSmartHost(c, host)
-		r.smartHosts = append(r.smartHosts, smartHost{hop, err})
 	}
 	return r, nil
 }
 
-func readSmartHost(c *config.Config, host config.SmartHost) (Hop, error) {
-	hop := Hop{Host: strings.ToLower(host.Host), Port: host.Port, TLS: host.TLS}
-	var err error
-	if hop.Username, err = readSecret(c, host.UsernameFile); err != nil {
-		return hop, err
+// Problems are the routes and next hops that cannot be used as they are configured.
+func (r *Router) Problems() []error {
+	var problems []error
+	for i := range r.routes {
+		problems = append(problems, r.routes[i].problems()...)
 	}
-	if hop.Password, err = readSecret(c, host.PasswordFile); err != nil {
-		return hop, err
-	}
-	if host.CAFile == "" {
-		return hop, nil
-	}
-	bundle, err := os.ReadFile(c.Path(host.CAFile))
-	if err != nil {
-		return hop, err
-	}
-	hop.RootCAs = x509.NewCertPool()
-	if !hop.RootCAs.AppendCertsFromPEM(bundle) {
-		return hop, fmt.Errorf("%s holds no certificate", host.CAFile)
-	}
-	return hop, nil
-}
-
-// readSecret reads a file without the line end that editors leave; empty for no file.
-func readSecret(c *config.Config, file string) (string, error) {
-	if file == "" {
-		return "", nil
-	}
-	data, err := os.ReadFile(c.Path(file))
-	if err != nil {
-		return "", err
-	}
-	if secret := strings.TrimRight(string(data), "\r\n"); secret != "" {
-		return secret, nil
-	}
-	return "", fmt.Errorf("%s is empty", file)
-}
-
-func set(names []string) map[string]bool {
-	s := make(map[string]bool, len(names))
-	for _, name := range names {
-		s[strings.ToLower(name)] = true
-	}
-	return s
+	return problems
 }
 
 // match returns the first route that matches; the last one matches everything.
@@ -194,7 +136,7 @@ func (r *Router) match(senderDomain, domain string) *route {
 }
 
 // RelaysTo says whether anyone at all may send to a domain: it stands literally among the recipientDomains of a
-// route to smart hosts. A route that also asks for a sender domain authorises nobody, for a sender domain is easily
+// route to smart hosts, to a mailbox server or to a primary. A route that also asks for a sender domain authorises nobody, for a sender domain is easily
 // forged.
 func (r *Router) RelaysTo(domain string) bool { return r.relayed[strings.ToLower(domain)] }
 
@@ -202,8 +144,12 @@ func (r *Router) RelaysTo(domain string) bool { return r.relayed[strings.ToLower
 // the domain takes no mail, or that its mail would come back to us.
 func (r *Router) Plan(ctx context.Context, e *envelope.Envelope) (Plan, error) {
 	route := r.match(e.SenderDomain(), e.Domain)
-	if route.smartHosts != nil {
-		return r.planSmartHosts(ctx, route)
+	switch {
+	case route.unusable != nil:
+		return Plan{}, failed(451, "4.3.5", "route %s cannot be used: %v", route.name, route.unusable)
+	case route.fixed != nil:
+		return r.planFixed(ctx, route)
+	default:
+		return r.planMX(ctx, route, e.Domain)
 	}
-	return r.planMX(ctx, route, e.Domain)
 }

@@ -88,7 +88,7 @@ func newRouter(t *testing.T, relay config.Relay, dir string) *Router {
 	t.Helper()
 	relay.Hostname = "relay.test"
 	relay.SelfNames = append(relay.SelfNames, "9.9.9.9")
-	r, err := New(&config.Config{Relay: relay, Dir: dir}, testZone)
+	r, err := New(Options{Config: &config.Config{Relay: relay, Dir: dir}, Resolver: testZone})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,18 +220,31 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-func TestConfigurationsThatCannotBeUsed(t *testing.T) {
-	for want, route := range map[string]config.Route{
-		"exactly one of mx and smartHosts": {},
-		"mx.allowCIDRs":                    {MX: &config.MX{AllowCIDRs: []string{"10.0.0.0"}}},
+func TestARouteThatCannotBeUsedTakesNoOtherDown(t *testing.T) {
+	mx, lmtp := &config.MX{Port: 25}, &config.LMTP{Host: "10.0.0.9", Port: 24}
+	for want, bad := range map[string]config.Route{
+		"exactly one of mx, smartHosts, lmtp and backup must be set":         {},
+		"exactly one of mx, smartHosts, lmtp and backup must be set (again)": {MX: mx, LMTP: lmtp},
+		"mx.allowCIDRs": {MX: &config.MX{AllowCIDRs: []string{"10.0.0.0"}}},
 	} {
-		route.Name = "bad"
-		_, err := New(&config.Config{Relay: config.Relay{Routes: []config.Route{route}}}, testZone)
-		if err == nil || !strings.Contains(err.Error(), "route bad: ") || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q", err, want)
+		want, _, _ = strings.Cut(want, " (")
+		bad.Name, bad.Match.RecipientDomains = "bad", []string{"bad.test"}
+		good := config.Route{Name: "good", Match: config.Match{RecipientDomains: []string{"good.test"}}, LMTP: lmtp}
+		r := newRouter(t, config.Relay{Routes: []config.Route{bad, good}}, "")
+		var refused reply.Reply
+		_, err := r.Plan(t.Context(), &envelope.Envelope{Domain: "bad.test"})
+		if !errors.As(err, &refused) || refused.Code != 451 || refused.Enhanced != "4.3.5" || !strings.Contains(refused.Text, want) {
+			t.Errorf("%v, want 451 with %q", err, want)
+		}
+		if _, err := r.Plan(t.Context(), &envelope.Envelope{Domain: "good.test"}); err != nil {
+			t.Errorf("the other route: %v", err)
+		}
+		if found := r.Problems(); len(found) != 1 || !strings.HasPrefix(found[0].Error(), "route bad: ") || !strings.Contains(found[0].Error(), want) {
+			t.Errorf("problems %v, want %q", found, want)
 		}
 	}
-	if _, err := New(&config.Config{Relay: config.Relay{Egress: config.Egress{Addresses: []string{"x"}}}}, testZone); err == nil {
+	config := config.Config{Relay: config.Relay{Egress: config.Egress{Addresses: []string{"x"}}}}
+	if _, err := New(Options{Config: &config, Resolver: testZone}); err == nil {
 		t.Error("an egress address that is none was taken")
 	}
 }
@@ -249,9 +262,9 @@ func TestSmartHostsWithoutTheirFiles(t *testing.T) {
 	} {
 		plan := func(hosts ...config.SmartHost) (Plan, error) {
 			routes := []config.Route{{Name: "up", SmartHosts: hosts}}
-			r, err := New(&config.Config{Dir: dir, Relay: config.Relay{Routes: routes}}, testZone)
-			if err != nil {
-				t.Fatal(err)
+			r := newRouter(t, config.Relay{Routes: routes}, dir)
+			if problems := r.Problems(); len(problems) != 1 || !strings.HasPrefix(problems[0].Error(), "route up: 192.0.2.2:0: ") {
+				t.Errorf("problems %v", problems)
 			}
 			return r.Plan(t.Context(), &envelope.Envelope{Domain: "example.com"})
 		}

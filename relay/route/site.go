@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/postrider/postrider/relay/dns"
@@ -18,12 +16,12 @@ import (
 //
 // The name depends on the set of hosts alone, not on their order or preference. For one host it is that host,
 // "mx.example.com"; for more it is the first of them in the alphabet, how many more there are and a digest of the
-// whole set, "mx1.example.com+2~1f0a93c4", so that no two sets share a name. The host of a smart host has its
-// port, "smtp.example.com:587".
+// whole set, "mx1.example.com+2~1f0a93c4", so that no two sets share a name. A host that the configuration names has
+// its port, "smtp.example.com:587".
 func (r *Router) Site(ctx context.Context, senderDomain, domain string) string {
 	route := r.match(senderDomain, domain)
-	if route.smartHosts != nil {
-		return smartSite(route.smartHosts)
+	if route.fixed != nil {
+		return route.site
 	}
 	records, err := r.dns.MX(ctx, domain)
 	if err != nil {
@@ -45,10 +43,10 @@ func mxSite(domain string, records []dns.MX) string {
 	return siteName(hosts)
 }
 
-func smartSite(hops []smartHost) string {
+func fixedSite(hops []fixedHop) string {
 	var hosts []string
-	for _, hop := range hops {
-		hosts = append(hosts, net.JoinHostPort(hop.Host, strconv.Itoa(hop.Port)))
+	for _, f := range hops {
+		hosts = append(hosts, f.hop.Key().String())
 	}
 	return siteName(hosts)
 }

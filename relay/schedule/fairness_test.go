@@ -77,6 +77,38 @@ func TestConnectionsPerSite(t *testing.T) {
 	})
 }
 
+func TestASiteIsGivenItsMailSlowly(t *testing.T) {
+	f := newShelf(t)
+	simulate(t, Options{Store: f, MaxConnectionsPerSite: 4}, nil, func(s *Scheduler, _ *rate.Limiter) {
+		s.Limit("slow.example", 1) // before anything is known of it
+		s.Wake(f.put(10, "s.example", "slow.example", time.Now())...)
+		var jobs []*Job
+		for _, step := range []struct{ limit, jobs int }{{1, 1}, {3, 3}, {100, 4}, {2, 4}} {
+			s.Limit("slow.example", step.limit)
+			for job := try(s); job != nil; job = try(s) {
+				jobs = append(jobs, job)
+			}
+			if len(jobs) != step.jobs {
+				t.Fatalf("limited to %d: %d jobs, want %d", step.limit, len(jobs), step.jobs)
+			}
+		}
+		for _, job := range jobs[:2] {
+			f.remove(job.Key)
+			s.Done(job)
+		}
+		if job := try(s); job != nil {
+			t.Error("more than the lower limit")
+		}
+		s.Limit("slow.example", 0)
+		if try(s) == nil || try(s) == nil || try(s) != nil {
+			t.Error("not as many as usual")
+		}
+		if len(s.ceilings) != 0 {
+			t.Errorf("remembered for ever: %v", s.ceilings)
+		}
+	})
+}
+
 func TestOldestFirst(t *testing.T) {
 	store := newStore(t)
 	now := time.Now()

@@ -21,7 +21,9 @@ type site struct {
 	turns  deque[*tenant]
 	flying int
 	limit  int // of flying
-	queued bool
+	// ceiling is a bound below limit; 0 for none. See Scheduler.Limit.
+	ceiling int
+	queued  bool
 }
 
 // tenant is a ready queue: the mail of one sender domain at a site. Its lanes are by destination domain, so that
@@ -86,7 +88,9 @@ func (s *Scheduler) pick() *Job {
 func (s *Scheduler) free() int { return s.o.MaxInFlight - len(s.flights) }
 
 // full says that no attempt may begin at the site before one ends there.
-func (t *site) full() bool { return t.flying >= t.limit }
+func (t *site) full() bool {
+	return t.flying >= t.limit || t.ceiling > 0 && t.flying >= t.ceiling
+}
 
 // greedy says that the site would hold more slots than it leaves free to others.
 func (s *Scheduler) greedy(t *site) bool { return t.flying >= s.free() }
@@ -173,7 +177,7 @@ func (s *Scheduler) put(t *tenant, e *entry) {
 func (s *Scheduler) tenant(siteName, sender string) *tenant {
 	at := s.sites[siteName]
 	if at == nil {
-		at = &site{name: siteName, tenants: map[string]*tenant{}}
+		at = &site{name: siteName, tenants: map[string]*tenant{}, ceiling: s.ceilings[siteName]}
 		s.sites[siteName] = at
 	}
 	t := at.tenants[sender]

@@ -64,8 +64,10 @@ type Scheduler struct {
 	// flights are the jobs handed out and not done.
 	flights map[*Job]struct{}
 	sites   map[string]*site
-	routes  routes
-	gates   gates
+	// ceilings are the sites that must not have as many connections as they may otherwise.
+	ceilings map[string]int
+	routes   routes
+	gates    gates
 	// turns are the sites and open gates that may have something to hand out.
 	turns   deque[source]
 	callers list.List // of chan *Job, one for each call of Next that waits
@@ -115,15 +117,16 @@ func New(o Options) *Scheduler {
 	o.MaxConnectionsPerSite = cmp.Or(o.MaxConnectionsPerSite, 20)
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, 256)
 	return &Scheduler{
-		o:       o,
-		kick:    make(chan struct{}, 1),
-		entries: map[envelope.Key]*entry{},
-		flights: map[*Job]struct{}{},
-		sites:   map[string]*site{},
-		routes:  newRoutes(),
-		gates:   newGates(),
-		behind:  map[*tenant]struct{}{},
-		whole:   true,
+		o:        o,
+		kick:     make(chan struct{}, 1),
+		entries:  map[envelope.Key]*entry{},
+		flights:  map[*Job]struct{}{},
+		sites:    map[string]*site{},
+		ceilings: map[string]int{},
+		routes:   newRoutes(),
+		gates:    newGates(),
+		behind:   map[*tenant]struct{}{},
+		whole:    true,
 	}
 }
 
@@ -252,6 +255,23 @@ func (s *Scheduler) wake(e *envelope.Envelope) {
 	}
 	delete(s.ended, e.Key()) // whatever was read of it before, this is how it is now
 	s.offer(e.Key(), e.SenderDomain(), spool.Cursor{}, nil)
+}
+
+// Limit bounds the attempts in flight at a site, whatever else it may have; 0 lifts the bound. It is for a next hop that
+// is to be given its mail slowly.
+func (s *Scheduler) Limit(siteName string, connections int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if connections > 0 {
+		s.ceilings[siteName] = connections
+	} else {
+		delete(s.ceilings, siteName)
+	}
+	if at := s.sites[siteName]; at != nil {
+		at.ceiling = connections
+		s.enqueue(at)
+		s.dispatch()
+	}
 }
 
 // Reconsider tells that the limiter or the routes were configured anew: nothing that waited for a limit waits on, and
