@@ -34,9 +34,6 @@ func (s *conn) authenticate(ctx context.Context) error {
 	}
 }
 
-// forgetter is a route.TokenSource that can be told of a token that was refused, so that the next one is another.
-type forgetter interface{ Forget(token string) }
-
 // authToken authenticates by an access token. One that is refused may have been revoked: it is forgotten, and the
 // next is tried, once.
 func (s *conn) authToken(ctx context.Context) error {
@@ -49,11 +46,8 @@ func (s *conn) authToken(ctx context.Context) error {
 		if err != nil || answer.Class() != reply.Permanent {
 			return authenticated(answer, err)
 		}
-		source, ok := s.key.tokens.(forgetter)
-		if ok {
-			source.Forget(token)
-		}
-		if !ok || try > 1 {
+		s.key.tokens.Forget(token)
+		if try > 1 {
 			return authenticated(answer, nil)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,14 +218,26 @@ func TestNextHostWhileTheTroubleIsTheHosts(t *testing.T) {
 	}
 }
 
-func TestRefusedConnection(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// closedPort is one that nobody listens on, and that nobody else can take meanwhile: it is bound.
+func closedPort(t *testing.T) int {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
-	o := newClient(t).Do(t.Context(), "relay.test", mail("a@x.test"), open, plan(hop(port)))[0]
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: loopback.As4()}); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bound.(*syscall.SockaddrInet4).Port
+}
+
+func TestRefusedConnection(t *testing.T) {
+	o := newClient(t).Do(t.Context(), "relay.test", mail("a@x.test"), open, plan(hop(closedPort(t))))[0]
 	if !strings.HasPrefix(o.Reply.String(), "421 4.4.1 connect to mx.test[127.0.0.1]:") || o.NextHop != "" {
 		t.Errorf("%+v", o)
 	}
