@@ -48,6 +48,22 @@ func NextHopDown(r reply.Reply) bool {
 	return r.Code == 451 && r.Enhanced == "4.4.1" && strings.Contains(r.Text, downSince)
 }
 
+// Down says since when, and why, mail of a sender domain for a domain has no next hop that is up; State.Down is false
+// when it has one. Of several hosts it is the one that went down last.
+func (r *Router) Down(senderDomain, domain string) health.State {
+	var latest health.State
+	for _, k := range r.match(senderDomain, domain).keys() {
+		state := r.health(k)
+		if !state.Down {
+			return health.State{}
+		}
+		if state.Since.After(latest.Since) {
+			latest = state
+		}
+	}
+	return latest
+}
+
 // Watched are the next hops that the configuration names, and how often one that is down is to be probed; 0 for the
 // usual.
 func (r *Router) Watched() map[health.Key]time.Duration {

@@ -82,9 +82,15 @@ func TestHostsThatAreDownArePassedOver(t *testing.T) {
 		down[step.down] = health.State{Down: true, Since: since, Last: "refused"}
 		r.shuffle = func(int, func(i, j int)) {}
 		p, err := r.Plan(t.Context(), &envelope.Envelope{Domain: "up.test"})
+		if state := r.Down("", "up.test"); state.Down != (step.err != "") || state.Down && state.Since != since {
+			t.Errorf("with %s down: %+v", step.down, state)
+		}
 		if show(p) != step.hops || (err == nil) != (step.err == "") || err != nil && err.Error() != step.err {
 			t.Errorf("with %s down: %s, %v", step.down, show(p), err)
 		}
+	}
+	if r.Down("", "other.test").Down {
+		t.Error("a route by MX is down")
 	}
 	_, err = r.Plan(t.Context(), &envelope.Envelope{Domain: "up.test"})
 	if !NextHopDown(err.(reply.Reply)) {
