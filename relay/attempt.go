@@ -23,6 +23,9 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	if s == nil {
 		return nil // nothing in force yet: the entry stays due
 	}
+	if off, err := r.directed(s, job.Key); off || err != nil {
+		return err
+	}
 	began := time.Now()
 	e, err := r.spool.Begin(job.Key, began)
 	if errors.Is(err, spool.ErrNotFound) || errors.Is(err, spool.ErrHeld) {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postrider/postrider/relay/admin"
+	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
 	"github.com/postrider/postrider/relay/reply"
@@ -20,30 +22,45 @@ import (
 // actsAtOnce is how many entries an admin's act changes at the same time: they share their syncs.
 const actsAtOnce = 64
 
-// List implements admin.Relay.
+// maxScan is how many entries a page of the queue looks at, whatever matches.
+const maxScan = 10_000
+
+// List implements admin.Relay. What is rare in a long queue may be on a later page than the first: a page ends where
+// the scan does, be it full or not.
 func (r *Relay) List(q admin.Query) (admin.Page, error) {
-	after, err := parseKey(q.After)
-	if err != nil {
-		return admin.Page{}, err
+	var page admin.Page
+	after := parseKey(q.After)
+	scope := directive.Scope{Domain: q.Domain, Sender: q.Sender}
+	for scanned := 0; scanned < maxScan; {
+		entries, err := r.spool.List(spool.Filter{ID: q.ID, Domain: q.Domain}, after, admin.MaxPage)
+		if err != nil {
+			return page, err
+		}
+		for i := range entries {
+			if !scope.Matches(&entries[i]) || q.Held != nil && *q.Held != (entries[i].Held != "") {
+				continue
+			}
+			if page.Entries = append(page.Entries, entries[i]); len(page.Entries) == q.Limit {
+				page.Next = formatKey(entries[i].Key())
+				return page, nil
+			}
+		}
+		if len(entries) < admin.MaxPage {
+			return page, nil
+		}
+		scanned += len(entries)
+		after = entries[len(entries)-1].Key()
 	}
-	filter := spool.Filter{ID: q.ID, Domain: q.Domain, Sender: q.Sender, Held: q.Held}
-	entries, err := r.spool.List(filter, after, q.Limit)
-	page := admin.Page{Entries: entries}
-	if len(entries) == q.Limit {
-		page.Next = formatKey(entries[len(entries)-1].Key())
-	}
-	return page, err
+	page.Next = formatKey(after)
+	return page, nil
 }
 
 // Keys stand in URLs as domain/id.
 func formatKey(k envelope.Key) string { return k.Domain + "/" + string(k.ID) }
 
-func parseKey(s string) (envelope.Key, error) {
-	domain, id, ok := strings.Cut(s, "/")
-	if s != "" && !ok {
-		return envelope.Key{}, fmt.Errorf("after must be the next of the page before, not %q", s)
-	}
-	return envelope.Key{Domain: domain, ID: envelope.ID(id)}, nil
+func parseKey(s string) envelope.Key {
+	domain, id, _ := strings.Cut(s, "/")
+	return envelope.Key{Domain: domain, ID: envelope.ID(id)}
 }
 
 // Show implements admin.Relay.
@@ -74,16 +91,44 @@ func (r *Relay) header(id envelope.ID) ([]byte, error) {
 	return block, err
 }
 
-// Act implements admin.Relay. It works page by page, so that it takes little memory whatever is selected.
+// errNoDSN is the answer to an act that owes DSNs before there is a host name to send them from.
+var errNoDSN = errors.New("no configuration is in force yet: a DSN could not be made")
+
+// Act implements admin.Relay.
 func (r *Relay) Act(act admin.Act, sel admin.Selection) (admin.Result, error) {
 	if act == admin.Bounce && r.settings.Load() == nil {
-		return admin.Result{}, errors.New("no configuration is in force yet: a DSN could not be made")
+		return admin.Result{}, errNoDSN
 	}
 	if act == admin.Flush {
 		r.probeForFlush(sel)
 	}
-	var done struct{ entries, recipients atomic.Int64 }
+	var ended admin.Result
+	var failed error
+	if act == admin.Release {
+		ended, failed = r.endHolds(sel)
+	}
 	filter := spool.Filter{ID: sel.ID, Domain: strings.ToLower(sel.Domain), Sender: sel.Sender}
+	result, err := r.actOnAll(filter, manual(act, sel.Reason))
+	result.Entries += ended.Entries
+	result.Recipients += ended.Recipients
+	r.log.Info("admin act", "act", act, "id", sel.ID, "domain", sel.Domain, "sender", sel.Sender, "all", sel.All,
+		"reason", sel.Reason, "entries", result.Entries, "recipients", result.Recipients)
+	return result, errors.Join(failed, err)
+}
+
+// work is what is done to entries for an admin.
+type work struct {
+	// name is for errors.
+	name string
+	// apply changes an entry and returns what that was, in events; nothing when there is nothing to change.
+	apply func(e *envelope.Envelope, now time.Time) []event.Event
+	// notify says that it may fail recipients, whose senders are owed DSNs.
+	notify bool
+}
+
+// actOnAll works page by page, so that it takes little memory whatever is selected.
+func (r *Relay) actOnAll(filter spool.Filter, w work) (admin.Result, error) {
+	var done struct{ entries, recipients atomic.Int64 }
 	var after envelope.Key
 	var failed error
 	for {
@@ -97,7 +142,7 @@ func (r *Relay) Act(act admin.Act, sel admin.Selection) (admin.Result, error) {
 		group.SetLimit(actsAtOnce)
 		for _, e := range page {
 			group.Go(func() error {
-				n, err := r.actOn(e.Key(), act, sel.Reason)
+				n, err := r.actOn(e.Key(), w)
 				if n > 0 {
 					done.entries.Add(1)
 					done.recipients.Add(int64(n))
@@ -107,38 +152,37 @@ func (r *Relay) Act(act admin.Act, sel admin.Selection) (admin.Result, error) {
 		}
 		failed = errors.Join(failed, group.Wait())
 	}
-	result := admin.Result{Entries: int(done.entries.Load()), Recipients: int(done.recipients.Load())}
-	r.log.Info("admin act", "act", act, "id", sel.ID, "domain", sel.Domain, "sender", sel.Sender, "all", sel.All,
-		"reason", sel.Reason, "entries", result.Entries, "recipients", result.Recipients)
-	return result, failed
+	return admin.Result{Entries: int(done.entries.Load()), Recipients: int(done.recipients.Load())}, failed
 }
 
+// errUnchanged says that there was nothing to do.
+var errUnchanged = errors.New("unchanged")
+
 // actOn changes one entry and returns how many recipients that concerned.
-func (r *Relay) actOn(k envelope.Key, act admin.Act, reason string) (int, error) {
-	recipients := 0
+func (r *Relay) actOn(k envelope.Key, w work) (int, error) {
 	var header []byte
-	if act == admin.Bounce {
+	if w.notify {
 		header, _ = r.header(k.ID) // a DSN goes out without it, too
 	}
 	var events []event.Event
 	var made []notice
 	after, created, err := r.spool.Change(k, func(e *envelope.Envelope) ([]spool.Draft, error) {
-		recipients = apply(act, e, reason, time.Now())
-		if recipients > 0 {
-			events = acted(act, e, reason, time.Now())
+		now := time.Now()
+		if events = w.apply(e, now); len(events) == 0 {
+			return nil, errUnchanged
 		}
-		if act != admin.Bounce {
+		if !w.notify {
 			return nil, nil
 		}
 		var err error
-		made, err = r.settings.Load().notices(e, header, time.Now())
+		made, err = r.settings.Load().notices(e, header, now)
 		return drafts(made), err
 	})
-	if errors.Is(err, spool.ErrNotFound) {
-		return 0, nil // delivered in the meantime
+	if errors.Is(err, spool.ErrNotFound) || errors.Is(err, errUnchanged) {
+		return 0, nil // delivered in the meantime, or as it should be
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%s %s for %s: %w", act, k.ID, k.Domain, err)
+		return 0, fmt.Errorf("%s %s for %s: %w", w.name, k.ID, k.Domain, err)
 	}
 	r.record(events...)
 	r.record(reported(&after, made, created)...)
@@ -146,54 +190,63 @@ func (r *Relay) actOn(k envelope.Key, act admin.Act, reason string) (int, error)
 	if len(after.Recipients) > 0 && after.Held == "" {
 		r.schedule.Wake(after)
 	}
-	return recipients, nil
+	return len(events), nil
 }
 
-// acted are the events of an act, one for each recipient.
-func acted(act admin.Act, e *envelope.Envelope, reason string, now time.Time) []event.Event {
-	types := map[admin.Act]event.Type{
-		admin.Flush: event.Flushed, admin.Hold: event.Held, admin.Release: event.Released,
-		admin.Delete: event.Removed, admin.Bounce: event.Bounced,
-	}
-	events := make([]event.Event, len(e.Recipients))
-	for i := range e.Recipients {
-		events[i] = eventOf(types[act], e, e.Recipients[i].Address, now)
-		events[i].Reason = reason
-		if act == admin.Bounce {
-			events[i].Reply = e.Recipients[i].Last.Reply.String()
+// manual is the work of an act that an admin does once.
+func manual(act admin.Act, reason string) work {
+	return work{name: string(act), notify: act == admin.Bounce, apply: func(e *envelope.Envelope, now time.Time) []event.Event {
+		switch act {
+		case admin.Hold:
+			e.Held, e.Released = cmp.Or(reason, "held by an admin"), false
+			return eventsOf(event.Held, e, now, reason)
+		case admin.Release:
+			if e.Held == "" {
+				return nil
+			}
+			e.Held, e.Released = "", true
+			due(e, now)
+			return eventsOf(event.Released, e, now, reason)
+		case admin.Flush:
+			due(e, now)
+			return eventsOf(event.Flushed, e, now, reason)
+		case admin.Delete:
+			for i := range e.Recipients {
+				e.Recipients[i].State = envelope.Removed
+			}
+			return eventsOf(event.Removed, e, now, reason)
+		default:
+			text := strings.TrimSpace("returned by an admin of this relay " + reason)
+			return failAll(e, reply.Reply{Code: 550, Enhanced: "5.0.0", Text: text}, reason, now)
 		}
+	}}
+}
+
+func due(e *envelope.Envelope, now time.Time) {
+	for i := range e.Recipients {
+		e.Recipients[i].Due = now
+	}
+}
+
+// failAll fails every recipient of an entry with a reply of ours.
+func failAll(e *envelope.Envelope, why reply.Reply, reason string, now time.Time) []event.Event {
+	for i := range e.Recipients {
+		e.Recipients[i].State = envelope.Failed
+		e.Recipients[i].Last = &envelope.Outcome{At: now, Reply: why}
+	}
+	events := eventsOf(event.Bounced, e, now, reason)
+	for i := range events {
+		events[i].Reply = why.String()
 	}
 	return events
 }
 
-// apply is what an act does to an entry; it returns the number of recipients concerned.
-func apply(act admin.Act, e *envelope.Envelope, reason string, now time.Time) int {
-	switch act {
-	case admin.Hold:
-		e.Held = reason
-		if reason == "" {
-			e.Held = "held by an admin"
-		}
-		return len(e.Recipients)
-	case admin.Release:
-		if e.Held == "" {
-			return 0
-		}
-		e.Held = ""
-	}
+// eventsOf are events of a type, one for each recipient of an entry.
+func eventsOf(t event.Type, e *envelope.Envelope, now time.Time, reason string) []event.Event {
+	events := make([]event.Event, len(e.Recipients))
 	for i := range e.Recipients {
-		rcpt := &e.Recipients[i]
-		switch act {
-		case admin.Flush, admin.Release:
-			rcpt.Due = now
-		case admin.Delete:
-			rcpt.State = envelope.Removed
-		case admin.Bounce:
-			rcpt.State = envelope.Failed
-			rcpt.Last = &envelope.Outcome{At: now, Reply: reply.Reply{
-				Code: 550, Enhanced: "5.0.0", Text: strings.TrimSpace("returned by an admin of this relay " + reason),
-			}}
-		}
+		events[i] = eventOf(t, e, e.Recipients[i].Address, now)
+		events[i].Reason = reason
 	}
-	return len(e.Recipients)
+	return events
 }

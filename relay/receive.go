@@ -63,6 +63,9 @@ func (r *Relay) rcpt(ctx context.Context, c *listener.Session, to envelope.Recip
 	if err := r.verify(ctx, s, client, to.Address); err != nil {
 		return err
 	}
+	if err := r.refused(c, to); err != nil {
+		return err
+	}
 	c.Recipients = append(c.Recipients, to)
 	return nil
 }

@@ -70,6 +70,8 @@ type Relay struct {
 	// sinks are told of all that happens to mail. They do not change while the relay runs.
 	sinks []sink
 
+	directives *directives
+
 	// settings is the configuration in force, nil before the first one.
 	settings atomic.Pointer[settings]
 	// configError says why a newer configuration is not in force.
@@ -110,6 +112,9 @@ func open(o Options) (*Relay, error) {
 		Site:        r.site,
 		MaxInFlight: attempts,
 	})
+	if r.directives, err = openDirectives(store); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	r.metrics = newMetrics(r)
 	r.ports = newPorts(r)
 	r.doors = newDoors(r)
@@ -140,6 +145,7 @@ func (r *Relay) run(ctx context.Context) error {
 	doors.Go(func() error { defer stop(); return r.doors.serve(watching) })
 	doors.Go(func() error { r.journal.Run(watching); return nil })
 	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
+	work.Go(func() error { r.endDirectives(working); return nil })
 	work.Go(func() error { r.pressure.watch(working); return nil })
 	work.Go(func() error { return r.hops.Run(working) })
 	r.startAttempts(ctx, working, &work)

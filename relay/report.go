@@ -57,51 +57,30 @@ func oldestOf(sorted []spool.Destination) time.Time {
 }
 
 func queueOf(c spool.Counts, oldest time.Time) status.Queue {
-	q := status.Queue{Queued: c.Queued, Deferred: c.Deferred, Held: c.Held}
+	q := status.Queue{Queued: c.Queued, Deferred: c.Deferred, Held: c.Held, Damaged: c.Damaged}
 	if !oldest.IsZero() {
 		q.Oldest = &oldest
 	}
 	return q
 }
 
-// slowest explains the destinations whose oldest mail is oldest.
+// slowest explains the destinations whose oldest mail is oldest, by that mail and by what the schedule says of the
+// destination.
 func (r *Relay) slowest(destinations []spool.Destination) []status.Destination {
-	waiting := r.schedule.Waiting()
+	waiting, now := r.schedule.Waiting(), time.Now()
 	var explained []status.Destination
 	for _, d := range destinations[:min(len(destinations), slowest)] {
-		e := status.Destination{Domain: d.Domain, Queue: queueOf(d.Counts, d.Oldest)}
-		if w, inMemory := waiting[d.Domain]; inMemory {
-			e.Reason, e.Since = status.Reason(w.Reason), w.Since
+		to := status.Destination{Domain: d.Domain, Queue: queueOf(d.Counts, d.Oldest)}
+		entries, err := r.spool.List(spool.Filter{Domain: d.Domain}, envelope.Key{}, 1)
+		if err == nil && len(entries) > 0 {
+			f := facts{entry: entries[0], directive: r.directiveFor(&entries[0], now), now: now}
+			f.waiting, f.inMemory = waiting[d.Domain]
+			x := explain(f)
+			to.Reason, to.Since, to.Reply = x.Reason, x.Since, x.Reply
 		}
-		explained = append(explained, r.explain(e))
+		explained = append(explained, to)
 	}
 	return explained
-}
-
-// explain adds what the oldest entry of a destination tells: the last reply, and why it waits when that is not
-// known to the schedule.
-func (r *Relay) explain(d status.Destination) status.Destination {
-	entries, err := r.spool.List(spool.Filter{Domain: d.Domain}, envelope.Key{}, 1)
-	if err != nil || len(entries) == 0 {
-		return d
-	}
-	oldest := entries[0]
-	last := lastOutcome(oldest)
-	if last != nil {
-		d.Reply = last.Reply.String()
-	}
-	switch {
-	case oldest.Held != "":
-		d.Reason, d.Since = status.Held, oldest.Accepted
-	case d.Reason != "":
-	case last == nil && oldest.Attempts() > 0: // a crash broke the attempt off: it is repeated when its lease ends
-		d.Reason, d.Since = status.Deferred, oldest.Due().Add(-envelope.AttemptLease)
-	case last == nil:
-		d.Reason, d.Since = status.Ready, oldest.Due()
-	default:
-		d.Reason, d.Since = deferral(last.Reply), last.At
-	}
-	return d
 }
 
 // deferral is the reason that a temporary reply stands for: X.4.3 is directory server failure (RFC 3463 §3.5).

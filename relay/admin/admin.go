@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/status"
 )
@@ -26,9 +27,10 @@ type Relay interface {
 	Show(id envelope.ID) (Detail, error)
 	// Act does something to entries of the queue and records it in the log.
 	Act(Act, Selection) (Result, error)
+	Whereabouts
 }
 
-// ErrNotFound says that no entry of the queue has that id.
+// ErrNotFound says that nothing is known of what was asked for.
 var ErrNotFound = errors.New("no such message in the queue")
 
 // Query selects entries. Empty fields match all.
@@ -120,6 +122,7 @@ func Socket(r Relay, metrics http.Handler) http.Handler {
 			respond(w, result, err)
 		})
 	}
+	serveWhereabouts(mux, r)
 	return mux
 }
 
@@ -173,6 +176,9 @@ func parseQuery(req *http.Request) (Query, error) {
 		After:  v.Get("after"),
 		Limit:  DefaultPage,
 	}
+	if q.After != "" && !strings.Contains(q.After, "/") {
+		return q, errors.New("after must be the next of the page before, DOMAIN/ID")
+	}
 	if s := v.Get("limit"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > MaxPage {
@@ -205,8 +211,10 @@ func parseSelection(req *http.Request) (Selection, error) {
 
 func respond(w http.ResponseWriter, answer any, err error) {
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, directive.ErrNotFound):
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+	case errors.Is(err, directive.ErrTooMany):
+		writeJSON(w, http.StatusConflict, map[string]string{"error": err.Error()})
 	case err != nil:
 		writeJSON(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
 	default:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/status"
 )
@@ -18,6 +19,7 @@ type scripted struct {
 	query     Query
 	act       Act
 	selection Selection
+	order     directive.Order
 }
 
 func (s *scripted) Status() status.Status { return status.Status{Pod: "outbound-0", Generation: 7} }
@@ -35,6 +37,27 @@ func (s *scripted) Show(id envelope.ID) (Detail, error) {
 func (s *scripted) Act(a Act, sel Selection) (Result, error) {
 	s.act, s.selection = a, sel
 	return Result{Entries: 1, Recipients: 2}, nil
+}
+
+func (s *scripted) Explain(q Question) (Explanations, error) {
+	if q.ID == "B" {
+		return Explanations{}, ErrNotFound
+	}
+	return Explanations{Explanations: []Explanation{{Domain: q.Domain, ID: q.ID, Reason: status.Held}}}, nil
+}
+func (s *scripted) Trace(id envelope.ID) (Trace, error) { return Trace{ID: id}, nil }
+func (s *scripted) Directives() []directive.Directive {
+	return []directive.Directive{{ID: "d1", Act: directive.Hold}}
+}
+func (s *scripted) Direct(o directive.Order) (Directed, error) {
+	s.order = o
+	return Directed{Directive: directive.Directive{ID: "d2"}, Result: Result{Recipients: 3}}, nil
+}
+func (s *scripted) EndDirective(id string) (Directed, error) {
+	if id != "d1" {
+		return Directed{}, directive.ErrNotFound
+	}
+	return Directed{Directive: directive.Directive{ID: id}}, nil
 }
 
 func ask(h http.Handler, method, path, body string, header ...string) *httptest.ResponseRecorder {
@@ -63,6 +86,17 @@ func TestSocket(t *testing.T) {
 		{"act", "POST", "/queue/hold", `{"domain":"example.com","reason":"migration"}`, 200, `"recipients":2`},
 		{"act on nothing", "POST", "/queue/delete", `{}`, 400, "nothing is selected"},
 		{"act, unknown field", "POST", "/queue/delete", `{"everything":true}`, 400, "unknown field"},
+		{"list, bad after", "GET", "/queue?after=nonsense", "", 400, "after must be the next of the page before"},
+		{"explain a domain", "GET", "/explain?domain=Example.com", "", 200, `"domain":"example.com"`},
+		{"explain a message", "GET", "/explain?id=A", "", 200, `"reason":"Held"`},
+		{"explain what is not queued", "GET", "/explain?id=B", "", 404, "no such message"},
+		{"explain nothing", "GET", "/explain", "", 400, "name either domain or id"},
+		{"trace", "GET", "/trace/A", "", 200, `"id":"A"`},
+		{"directives", "GET", "/directives", "", 200, `"id":"d1"`},
+		{"direct", "POST", "/directives", `{"act":"suspend","domain":"example.com","reason":"migration","seconds":60}`, 200, `"recipients":3`},
+		{"direct without a reason", "POST", "/directives", `{"act":"suspend","all":true,"seconds":60}`, 400, "a reason is required"},
+		{"end a directive", "DELETE", "/directives/d1", "", 200, `"id":"d1"`},
+		{"end what there is not", "DELETE", "/directives/d9", "", 404, "no such directive"},
 		{"unknown act", "POST", "/queue/explode", `{"all":true}`, 405, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
