@@ -4,18 +4,21 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"maps"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/iotest"
 
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
 )
 
-func stuffed(t testing.TB, from io.Reader) string {
+func stuffed(t testing.TB, from io.Reader, block int) string {
 	t.Helper()
 	var out bytes.Buffer
 	w := bufio.NewWriter(&out)
-	if _, err := stuff(w, from, make([]byte, 7)); err != nil {
+	if _, err := stuff(w, from, make([]byte, block)); err != nil {
 		t.Fatal(err)
 	}
 	_ = w.Flush()
@@ -41,33 +44,51 @@ func TestStuff(t *testing.T) {
 	} {
 		for name, r := range map[string]io.Reader{"whole": strings.NewReader(in), "octet by octet": iotest.OneByteReader(strings.NewReader(in)),
 			"with EOF": iotest.DataErrReader(strings.NewReader(in))} {
-			if got := stuffed(t, r); got != want {
+			if got := stuffed(t, r, 7); got != want {
 				t.Errorf("%q, %s: got %q, want %q", in, name, got, want)
 			}
 		}
 	}
 }
 
-// FuzzStuff: a server gets back what was sent, and never sees its end within.
+// FuzzStuff: a server that takes the dots away again (RFC 5321 §4.5.2) gets back what was sent, however it was read,
+// and no server sees the end within.
 func FuzzStuff(f *testing.F) {
-	for _, seed := range []string{"a\r\n.b\r\n", ".", "\n.\r\n", "\r.\r", "12345\r\n.\r\n"} {
-		f.Add(seed)
+	for _, seed := range []string{"", "a\r\n.b\r\n", ".", "\n.\r\n", "\r.\r", "12345\r\n.\r\n", "a\r\n.\r\nb\r\n..\r\n", "\r\n\r\n.", "a\r"} {
+		f.Add(seed, uint8(3))
 	}
-	f.Fuzz(func(t *testing.T, in string) {
-		out := stuffed(t, strings.NewReader(in))
+	f.Fuzz(func(t *testing.T, in string, size uint8) {
+		out := stuffed(t, strings.NewReader(in), int(size)+1)
+		for block := 1; block < min(len(in), 40); block++ {
+			if other := stuffed(t, strings.NewReader(in), block); other != out {
+				t.Fatalf("%q became %q in blocks of %d, else %q", in, other, block, out)
+			}
+		}
 		for _, end := range []string{"\r\n.\r\n", "\n.\n", "\n.\r", "\r.\n", "\r.\r"} {
 			if strings.Contains("\r\n"+out, end) {
 				t.Fatalf("%q holds an end of the message: %q", in, out)
 			}
 		}
-		if strings.ContainsAny(strings.ReplaceAll(in, "\r\n", ""), "\r\n") || !strings.HasSuffix(in, "\r\n") {
-			return
+		if strings.ContainsAny(strings.ReplaceAll(in, "\r\n", ""), "\r\n") {
+			return // such a message is never accepted
 		}
-		back := strings.TrimPrefix(strings.ReplaceAll("\r\n"+out, "\r\n.", "\r\n"), "\r\n")
-		if back != in {
+		if back := unstuffed(t, out+".\r\n"); back != in && back != in+"\r\n" {
 			t.Fatalf("%q came back as %q", in, back)
 		}
 	})
+}
+
+// unstuffed is what a server makes of it, line by line.
+func unstuffed(t *testing.T, wire string) string {
+	var b strings.Builder
+	for line := range strings.SplitAfterSeq(wire, "\r\n") {
+		if line == ".\r\n" {
+			return b.String()
+		}
+		b.WriteString(strings.TrimPrefix(line, "."))
+	}
+	t.Fatalf("%q has no end", wire)
+	return ""
 }
 
 func TestReadReply(t *testing.T) {
@@ -82,6 +103,7 @@ func TestReadReply(t *testing.T) {
 		"550 5.1.1234 x\r\n":                        {Code: 550, Text: "5.1.1234 x"},
 		"550 5..1 x\r\n":                            {Code: 550, Text: "5..1 x"},
 		"451 4.7.1 caf\xe9\x07\r\n":                 {Code: 451, Enhanced: "4.7.1", Text: "caf??"},
+		"550 \u202egnp.exe\u200b\u2028 ä\t字\r\n":    {Code: 550, Text: "?gnp.exe?? ä\t字"},
 		"354 go\r\n250 of another\r\n":              {Code: 354, Text: "go"},
 		"250 " + strings.Repeat("y", 9000) + "\r\n": {Code: 250, Text: strings.Repeat("y", keptOfLine-4)},
 	} {
@@ -110,6 +132,97 @@ func FuzzReadReply(f *testing.F) {
 		if r.Code < 200 || r.Code > 599 || len(r.Text) > 3*keptOfReply || strings.Count(r.Text, "\n") >= maxReplyLines ||
 			strings.ContainsAny(r.Text, "\r\x00\x1b") || r.Enhanced != "" && int(r.Enhanced[0]-'0') != r.Code/100 {
 			t.Fatalf("%q became %+v", in, r)
+		}
+	})
+}
+
+func TestParseExtensions(t *testing.T) {
+	got := parseExtensions("mx.test at your service\nSIZE 100\npipelining\n  Auth PLAIN  LOGIN \nSTARTTLS\n\nLIMITS RCPTMAX=5")
+	want := map[string]string{"SIZE": "100", "PIPELINING": "", "AUTH": "PLAIN  LOGIN", "STARTTLS": "", "": "", "LIMITS": "RCPTMAX=5"}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// FuzzExtensions: whatever a server says to EHLO, its limits are within bounds and nothing of it goes into a command.
+func FuzzExtensions(f *testing.F) {
+	for _, seed := range []string{"x", "x\nSIZE 10\nPIPELINING\nCHUNKING\nDSN", "\nLIMITS RCPTMAX=1 MAILMAX=999999 =\nSIZE -1",
+		"x\nSIZE 99999999999999999999\nAUTH=LOGIN\nlimits rcptmax", "x\nSMTPUTF8 \x00\n8BITMIME\r\n"} {
+		f.Add(seed)
+	}
+	e := &envelope.Envelope{ReversePath: "a@x.test", Size: 10, EightBit: true, UTF8: true, EnvelopeID: "Q", Return: envelope.ReturnFull}
+	f.Fuzz(func(t *testing.T, text string) {
+		s := &conn{extensions: parseExtensions(text)}
+		s.limits = parseLimits(s.extensions["LIMITS"])
+		if n := s.maxRecipients(0); n < 1 || n > usualRecipients {
+			t.Fatalf("%d recipients", n)
+		}
+		if n := s.maxMessages(0); n < 1 || n > usualMessages {
+			t.Fatalf("%d messages", n)
+		}
+		if r := s.tooBig(10); r.Code != 0 && r.Code != 552 {
+			t.Fatalf("%v", r)
+		}
+		command := s.mailCommand(e)
+		for _, known := range []string{" SIZE=10", " BODY=8BITMIME", " SMTPUTF8", " RET=FULL", " ENVID=Q"} {
+			command = strings.Replace(command, known, "", 1)
+		}
+		if command != "MAIL FROM:<a@x.test>" {
+			t.Fatalf("%q was left of MAIL", command)
+		}
+	})
+}
+
+func TestXtext(t *testing.T) {
+	for in, want := range map[string]string{"": "", "plain;(x)<>\"": "plain;(x)<>\"", "a+b=c d": "a+2Bb+3Dc+20d", "\r\n\x00\x7fä": "+0D+0A+00+7F+C3+A4"} {
+		if got := xtext(in); got != want {
+			t.Errorf("%q: got %q", in, got)
+		}
+	}
+	for in, want := range map[string]string{"ä@字.test": `\x{E4}@\x{5B57}.test`, "a+b=c d": `a\x{2B}b\x{3D}c\x{20}d`, `\x{E4}`: `\x{E4}`, `a\b`: `a\x{5C}b`} {
+		if got := utf8xtext(in); got != want {
+			t.Errorf("%q: got %q", in, got)
+		}
+	}
+}
+
+// FuzzXtext: the value comes back, and nothing in it is more than a value.
+func FuzzXtext(f *testing.F) {
+	for _, seed := range []string{"", "a+b", "+2B", "\r\nRCPT TO:<x>", "ä \x00", "===", `\x{E4}`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		for _, encoded := range []string{xtext(in), utf8xtext(in)} {
+			if strings.ContainsFunc(encoded, func(r rune) bool { return r < '!' || r > '~' || r == '=' }) {
+				t.Fatalf("%q became %q", in, encoded)
+			}
+		}
+		back, err := url.QueryUnescape(strings.ReplaceAll(strings.ReplaceAll(xtext(in), "%", "%25"), "+", "%"))
+		if err != nil || back != in {
+			t.Fatalf("%q came back as %q, %v", in, back, err)
+		}
+	})
+}
+
+// FuzzRecipient: RCPT has the parameters that were asked for and no others.
+func FuzzRecipient(f *testing.F) {
+	f.Add("rfc822;a@x.test", uint8(2))
+	f.Add("utf-8;ä\r\n", uint8(1))
+	f.Add("; x", uint8(14))
+	f.Add("x y;z", uint8(0))
+	f.Add("", uint8(16))
+	f.Fuzz(func(t *testing.T, original string, notify uint8) {
+		s := &conn{extensions: map[string]string{"DSN": ""}}
+		command := s.rcptCommand(&envelope.Recipient{Address: "a@x.test", Original: original, Notify: envelope.Notify(notify)})
+		rest, ok := strings.CutPrefix(command, "RCPT TO:<a@x.test>")
+		if !ok || strings.ContainsFunc(command, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Fatalf("%q", command)
+		}
+		for parameter := range strings.FieldsSeq(rest) {
+			name, value, _ := strings.Cut(parameter, "=")
+			if name != "NOTIFY" && name != "ORCPT" || value == "" || strings.Count(rest, name+"=") != 1 {
+				t.Fatalf("%q", command)
+			}
 		}
 	})
 }

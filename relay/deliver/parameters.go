@@ -40,8 +40,8 @@ func (s *conn) rcptCommand(r *envelope.Recipient) string {
 	if !s.passesDSN() || r.Notify == 0 && r.Original == "" {
 		return command
 	}
-	if r.Notify != 0 {
-		command += " NOTIFY=" + notifyWords(r.Notify)
+	if words := notifyWords(r.Notify); words != "" {
+		command += " NOTIFY=" + words
 	}
 	original := r.Original
 	if original == "" {

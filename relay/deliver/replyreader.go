@@ -95,10 +95,10 @@ func parseLine(line string) (code int, last bool, text string, err error) {
 	return code, line[3] == ' ', printable(line[4:]), nil
 }
 
-// printable makes control characters and octets that are not UTF-8 visible as "?".
+// printable makes control characters, those that turn or hide text, and octets that are not UTF-8 visible as "?".
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\t' || r == unicode.ReplacementChar {
+		if !unicode.IsGraphic(r) && r != '\t' || r == unicode.ReplacementChar {
 			return '?'
 		}
 		return r
