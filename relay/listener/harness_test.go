@@ -106,10 +106,12 @@ func serve(t *testing.T, mode config.ListenerMode, tlsMode config.TLSMode, chang
 			MaxBytes: 1 << 20,
 			Trusted:  func(netip.Addr) bool { return true },
 		},
-		Bind:    "127.0.0.1",
-		Handler: r.handler,
-		Timeout: 10 * time.Second,
-		Log:     slog.New(slog.DiscardHandler),
+		Bind:      "127.0.0.1",
+		Handler:   r.handler,
+		Timeout:   10 * time.Second,
+		Greeting:  time.Millisecond,
+		AuthDelay: time.Millisecond,
+		Log:       slog.New(slog.DiscardHandler),
 	}
 	if mode == config.ModeSubmission {
 		o.Auth = passwords{}

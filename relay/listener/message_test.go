@@ -40,6 +40,74 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
+// TestNormalize: an LF alone becomes CRLF before anyone sees it, but ends no message, and a line behind it that begins
+// with a dot is refused. CR and NUL stay what they are.
+func TestNormalize(t *testing.T) {
+	for wire, want := range map[string]string{
+		"a\nb\r\n.\r\n": "a\r\nb\r\n", "\n\n\r\n.\r\n": "\r\n\r\n\r\n", "a\n\r\n..b\r\n.\r\n": "a\r\n\r\n.b\r\n",
+		strings.Repeat("x", 2*readBuffer) + "\ny\r\n.\r\n": strings.Repeat("x", 2*readBuffer) + "\r\ny\r\n",
+		strings.Repeat("x\n", readBuffer) + "\r\n.\r\n":    strings.Repeat("x\r\n", readBuffer) + "\r\n",
+		"\xff\n\r\n.\r\n": "\xff\r\n\r\n", "a\n b\r\n.\r\n": "a\r\n b\r\n",
+	} {
+		for _, source := range []io.Reader{strings.NewReader(wire), iotest.OneByteReader(strings.NewReader(wire))} {
+			m := &message{in: bufio.NewReaderSize(source, readBuffer), left: 1 << 20, normalize: true}
+			var got strings.Builder
+			if _, err := io.CopyBuffer(&got, iotest.OneByteReader(m), make([]byte, 1)); err != nil || got.String() != want || m.eightBit != strings.Contains(want, "\xff") {
+				t.Errorf("%q was read as %q, %v", wire, got.String(), err)
+			}
+		}
+	}
+	for _, wire := range []string{
+		"a\n.\n", "a\n.\r\n", "a\n.b\r\n.\r\n", "a\n..b\r\n.\r\n", "\n.\n", "\n.\r\n", "a\r\n.\n", "a\n.\r", "a\n.\x00\r\n", "\r\r\n.\r\n",
+		"a\r\r\n.\r\n", "a\rb\r\n.\r\n", "a\x00\n.\r\n", "a\r\n\x00.\r\n",
+	} {
+		m := &message{in: bufio.NewReader(strings.NewReader(wire + smuggled)), left: 1 << 20, normalize: true}
+		got, err := io.ReadAll(m)
+		if code(err) != "550 5.6.0" && code(err) != "550 5.5.2" {
+			t.Errorf("%q was read as %q, %v", wire, got, err)
+		}
+	}
+}
+
+// TestNormalizeCounts: the octets that are added count, so that no message is stored that is too long.
+func TestNormalizeCounts(t *testing.T) {
+	for left, want := range map[int64]error{6: nil, 5: errLongMessage} {
+		m := &message{in: bufio.NewReader(strings.NewReader("a\nb\r\n.\r\n")), left: left, normalize: true}
+		if _, err := io.ReadAll(m); !errors.Is(err, want) {
+			t.Errorf("%d octets: %v, want %v", left, err, want)
+		}
+	}
+}
+
+// TestNormalizeIsASetting: in a session, for DATA and BDAT, and for the header too.
+func TestNormalizeIsASetting(t *testing.T) {
+	for setting, want := range map[config.BareNewline]string{"": "550 5.6.0", config.BareNewlineReject: "550 5.6.0", config.BareNewlineNormalize: "250 2.0.0"} {
+		r := serve(t, config.ModeRelay, config.TLSNone, func(o *Options) { o.BareNewline = setting })
+		p := r.addressed()
+		p.do("DATA", "354 ")
+		p.do("A: b\n\nbody\n\r\n.", want)
+		p = r.addressed()
+		p.send(chunk("A: b\n\n.\nbody\n", true))
+		p.expect(want)
+		if all := r.handler.all(); want[0] == '2' && (all[0].header != "A: b\r\n\r\n" || all[0].body != "body\r\n\r\n" || all[1].body != ".\r\nbody\r\n") {
+			t.Errorf("%q: %+v", setting, all)
+		}
+	}
+}
+
+// TestFoldedFirstLine: it would go on with our Received.
+func TestFoldedFirstLine(t *testing.T) {
+	for _, first := range []string{" folded", "\tby evil.example", " ", "\t"} {
+		r := serve(t, config.ModeRelay, config.TLSNone, nil)
+		p := r.greeted()
+		p.begin()
+		p.do(first+"\r\nSubject: x\r\n\r\nbody\r\n.", "550 5.6.0", "NOOP", "250 ")
+		if n := len(r.handler.all()); n > 0 {
+			t.Errorf("%q: %d messages were taken", first, n)
+		}
+	}
+}
+
 // TestCutMessages: attacks, row 14. A connection that ends within a message, however politely, leaves nothing.
 func TestCutMessages(t *testing.T) {
 	for _, content := range []string{"", "Subj", "Subject: x\r\n\r\nbody", "Subject: x\r\n\r\nbody\r\n", "Subject: x\r\n\r\n.", "Subject: x\r\n\r\nx\r\n.\r"} {
@@ -132,13 +200,16 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// FuzzMessage compares the reader with the grammar.
+// FuzzMessage compares the reader with the grammar, however the octets are cut.
 func FuzzMessage(f *testing.F) {
 	for _, seed := range []string{"a\r\n.\r\n", "..\r\n.\r\n", ".\r\n", "a\r\n.\r\nrest", "\r\r\n.\r\n", "a\n.\n", "a\r\n..b\r\n.\r", "\r\n.\r\n.\r\n"} {
-		f.Add(seed)
+		f.Add(seed, uint8(1))
+		f.Add(seed, uint8(3))
 	}
 	in := bufio.NewReaderSize(nil, readBuffer)
-	f.Fuzz(func(t *testing.T, wire string) { compareWithGrammar(t, in, wire) })
+	f.Fuzz(func(t *testing.T, wire string, segment uint8) {
+		compareWithGrammar(t, in, wire, strings.NewReader(wire), io.MultiReader(segments(wire, int(segment))...))
+	})
 }
 
 // TestEveryShortMessage compares the reader with the grammar for all that the octets which matter can spell.
@@ -146,8 +217,9 @@ func TestEveryShortMessage(t *testing.T) {
 	in := bufio.NewReaderSize(nil, readBuffer)
 	var spell func(wire string, left int)
 	spell = func(wire string, left int) {
-		compareWithGrammar(t, in, wire)
-		compareWithGrammar(t, in, wire+"\r\n.\r\n")
+		for _, wire := range []string{wire, wire + "\r\n.\r\n"} {
+			compareWithGrammar(t, in, wire, strings.NewReader(wire), iotest.OneByteReader(strings.NewReader(wire)))
+		}
 		if left > 0 {
 			for _, octet := range []string{"\r", "\n", ".", "\x00", "a"} {
 				spell(wire+octet, left-1)
@@ -157,11 +229,11 @@ func TestEveryShortMessage(t *testing.T) {
 	spell("", 6)
 }
 
-// compareWithGrammar reads wire whole and octet by octet.
-func compareWithGrammar(t *testing.T, in *bufio.Reader, wire string) {
+// compareWithGrammar reads wire from each of the sources.
+func compareWithGrammar(t *testing.T, in *bufio.Reader, wire string, sources ...io.Reader) {
 	t.Helper()
 	want, rest, ok := unstuff(wire)
-	for _, source := range []io.Reader{strings.NewReader(wire), iotest.OneByteReader(strings.NewReader(wire))} {
+	for _, source := range sources {
 		in.Reset(source)
 		m := &message{in: in, left: 1 << 30}
 		got, err := io.ReadAll(m)

@@ -67,7 +67,7 @@ func readProxyHeader(in *bufio.Reader) (client netip.AddrPort, err error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("PROXY header: %w", err)
 	}
-	if header.Command.IsLocal() || header.TransportProtocol.IsUnspec() {
+	if header.Command.IsLocal() {
 		return netip.AddrPort{}, nil
 	}
 	source, _, ok := header.TCPAddrs()

@@ -273,8 +273,7 @@ func (s *session) patience() error {
 	if s.errors < limit && s.idlers < maxIdlers && s.excess < maxExcess {
 		return nil
 	}
-	s.say(421, "4.7.0", "%s Too many commands that lead nowhere", s.settings.Hostname)
-	return errEnd
+	return s.dismiss(reply.Reply{Code: 421, Enhanced: "4.7.0", Text: s.settings.Hostname + " Too many commands that lead nowhere"})
 }
 
 // pipelined says that octets wait behind a command that must be the last of its group (RFC 2920 §3.1): a peer that

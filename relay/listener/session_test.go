@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -222,72 +221,4 @@ func TestOctetsBehindTheEndOfAGroup(t *testing.T) {
 		p.expect("554 5.5.0")
 		p.expectEnd()
 	}
-}
-
-func TestLimitsOfASession(t *testing.T) {
-	t.Run("line", func(t *testing.T) {
-		for _, length := range []int{maxLine - 1, readBuffer, 4 * readBuffer} {
-			r := serve(t, config.ModeRelay, config.TLSNone, nil)
-			p := r.greeted()
-			p.send("NOOP " + strings.Repeat("x", length))
-			if length < readBuffer {
-				p.send("\r\n")
-			}
-			p.expect("500 5.5.2")
-		}
-	})
-	t.Run("line end", func(t *testing.T) {
-		p := serve(t, config.ModeRelay, config.TLSNone, nil).greeted()
-		p.send("NOOP\n")
-		p.expect("500 5.5.2")
-		p.expectEnd()
-	})
-	t.Run("recipients", func(t *testing.T) {
-		p := serve(t, config.ModeRelay, config.TLSNone, nil).greeted()
-		p.do("MAIL FROM:<>", "250 ")
-		for i := range MaxRecipients {
-			p.do(fmt.Sprintf("RCPT TO:<u%d@example.org>", i), "250 ")
-		}
-		p.do("RCPT TO:<one.more@example.org>", "452 4.5.3", "DATA", "354 ", ".", "250 ")
-	})
-	t.Run("silence", func(t *testing.T) {
-		p := serve(t, config.ModeRelay, config.TLSNone, func(o *Options) { o.Timeout = 20 * time.Millisecond }).dial()
-		p.expect("220 ")
-		p.expect("421 4.4.2")
-		p.expectEnd()
-	})
-}
-
-// TestNotSMTP: attacks, row 17. What follows is not read as commands.
-func TestNotSMTP(t *testing.T) {
-	for first, want := range map[string]string{
-		"GET / HTTP/1.1\r\nHost: x\r\n\r\nMAIL FROM:<a@b.example>\r\n": "554 5.5.0",
-		"POST / HTTP/1.1\r\n\r\nMAIL FROM:<a@b.example>\r\n":           "554 5.5.0",
-	} {
-		p := serve(t, config.ModeRelay, config.TLSNone, nil).greeted()
-		p.send(first)
-		p.expect(want)
-		if rest, _ := io.ReadAll(p.in); len(rest) > 0 {
-			t.Errorf("after %q: %q", first, rest)
-		}
-	}
-}
-
-func TestCaps(t *testing.T) {
-	r := serve(t, config.ModeRelay, config.TLSNone, func(o *Options) { o.Caps = NewCaps(10, 2) })
-	first := r.greeted()
-	r.greeted()
-	third := r.dial()
-	third.expect("421 4.7.0")
-	third.expectEnd()
-	first.do("QUIT", "221 ")
-	first.expectEnd()
-	for range 100 { // the slot is free a moment after the goodbye
-		p := r.dial()
-		if got, _ := p.reply(); strings.HasPrefix(got, "220") {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-	t.Error("the slot of a session that ended was not free again")
 }
