@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/route"
 	"github.com/postrider/postrider/relay/smtptest"
 )
 
@@ -74,21 +76,39 @@ func TestHostilePeers(t *testing.T) {
 		"slow at RCPT":           {"RCPT": {{Send: "250 ok\r\n", Every: 100 * time.Millisecond}}},
 		"slow after the message": {".": {{Send: "250 ok\r\n", Every: 100 * time.Millisecond}}},
 		"endless after message":  {".": {{Endless: "250-ok\r\n"}}},
+		"endless after a chunk":  {"EHLO": chunking, "BDAT": {{Endless: "250-ok\r\n"}}},
+		"a line without end":     {"EHLO": chunking, "BDAT": {{Send: "250 ", Endless: long}}},
+		"slow after a chunk":     {"EHLO": chunking, "BDAT": {{Send: "250 ok\r\n", Every: 100 * time.Millisecond}}},
+		"no TLS handshake":       {"EHLO": {ehlo("STARTTLS")}, "STARTTLS": {{Send: "220 go\r\n\x16\x03", Endless: "\x00", Every: 50 * time.Millisecond}}},
 		"replies before asked":   {"GREETING": {{Send: "220 hi\r\n250 hello\r\n250 mail\r\n250 rcpt\r\n354 data\r\n250 taken\r\n", Close: true}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPeer(t, smtptest.Script{Steps: steps})
-			start := time.Now()
-			got := do(t, newImpatient(t), mail("a@x.test"), plan(hop(p.Port())))
-			if len(got) != 1 || got[0][:4] != "421 " && got[0][:4] != "451 " {
-				t.Errorf("got %.200q", got)
-			}
-			if took := time.Since(start); took > 15*time.Second {
-				t.Errorf("took %s", took)
+			for _, kind := range []route.Hop{hop(0), lmtp(0)} {
+				if steps["EHLO"] != nil {
+					steps["LHLO"] = steps["EHLO"]
+				}
+				p := newPeer(t, smtptest.Script{Steps: steps})
+				kind.Port, kind.TLS = p.Port(), tlsFor(steps)
+				start := time.Now()
+				got := do(t, newImpatient(t), mail("a@x.test"), plan(kind))
+				if len(got) != 1 || !slices.Contains([]string{"421 ", "451 ", "454 "}, got[0][:4]) {
+					t.Errorf("got %.200q", got)
+				}
+				if took := time.Since(start); took > 15*time.Second {
+					t.Errorf("took %s", took)
+				}
 			}
 		})
 	}
+}
+
+// tlsFor wants TLS where the script has it: plaintext would be spoken otherwise, and the mail delivered.
+func tlsFor(steps map[string][]smtptest.Step) config.HopTLS {
+	if steps["STARTTLS"] != nil {
+		return config.HopRequired
+	}
+	return config.HopOpportunistic
 }
 
 func TestReplyTextsAreKeptWithinBounds(t *testing.T) {

@@ -179,7 +179,7 @@ func TestXtext(t *testing.T) {
 			t.Errorf("%q: got %q", in, got)
 		}
 	}
-	for in, want := range map[string]string{"ä@字.test": `\x{E4}@\x{5B57}.test`, "a+b=c d": `a\x{2B}b\x{3D}c\x{20}d`, `\x{E4}`: `\x{E4}`, `a\b`: `a\x{5C}b`} {
+	for in, want := range map[string]string{"ä@字.test": `\x{E4}@\x{5B57}.test`, "a+b=c d": `a\x{2B}b\x{3D}c\x{20}d`, `a\b`: `a\x{5C}b`} {
 		if got := utf8xtext(in); got != want {
 			t.Errorf("%q: got %q", in, got)
 		}
@@ -211,6 +211,7 @@ func FuzzRecipient(f *testing.F) {
 	f.Add("; x", uint8(14))
 	f.Add("x y;z", uint8(0))
 	f.Add("", uint8(16))
+	f.Add("utf-8;"+strings.Repeat("字", 100), uint8(1))
 	f.Fuzz(func(t *testing.T, original string, notify uint8) {
 		s := &conn{extensions: map[string]string{"DSN": ""}}
 		command := s.rcptCommand(&envelope.Recipient{Address: "a@x.test", Original: original, Notify: envelope.Notify(notify)})
@@ -220,7 +221,7 @@ func FuzzRecipient(f *testing.F) {
 		}
 		for parameter := range strings.FieldsSeq(rest) {
 			name, value, _ := strings.Cut(parameter, "=")
-			if name != "NOTIFY" && name != "ORCPT" || value == "" || strings.Count(rest, name+"=") != 1 {
+			if name != "NOTIFY" && name != "ORCPT" || value == "" || len(value) > maxOriginal || strings.Count(rest, name+"=") != 1 {
 				t.Fatalf("%q", command)
 			}
 		}

@@ -47,14 +47,24 @@ func (s *conn) rcptCommand(r *envelope.Recipient) string {
 	if original == "" {
 		original = addressType(r.Address) + ";" + r.Address
 	}
+	if parameter, ok := orcpt(original); ok {
+		command += " ORCPT=" + parameter
+	}
+	return command
+}
+
+// maxOriginal is how long an ORCPT is at most, in octets (RFC 3461 §4.2).
+const maxOriginal = 500
+
+// orcpt encodes an original recipient, "type;address".
+func orcpt(original string) (string, bool) {
 	kind, address, _ := strings.Cut(original, ";")
-	if !isAtom(kind) || address == "" {
-		return command
-	}
+	encode := xtext
 	if strings.EqualFold(kind, "utf-8") {
-		return command + " ORCPT=" + kind + ";" + utf8xtext(address)
+		encode = utf8xtext
 	}
-	return command + " ORCPT=" + kind + ";" + xtext(address)
+	parameter := kind + ";" + encode(address)
+	return parameter, address != "" && isAtom(kind) && len(parameter) <= maxOriginal
 }
 
 func notifyWords(n envelope.Notify) string {
@@ -83,15 +93,9 @@ func addressType(address string) string {
 	return "rfc822"
 }
 
-// isAtom recognises what an address type is made of, as far as any is registered.
+// isAtom recognises what can be an address type without being anything more.
 func isAtom(s string) bool {
-	for i := range len(s) {
-		c := s[i] | 0x20
-		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '-' {
-			return false
-		}
-	}
-	return s != ""
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '=' || r == '+' })
 }
 
 // xtext encodes a string for a parameter (RFC 3461 §4): whatever is in it, nothing but the value comes of it.
@@ -107,12 +111,12 @@ func xtext(s string) string {
 	return b.String()
 }
 
-// utf8xtext encodes an internationalised address (RFC 6533 §3, utf-8-addr-xtext), which a server without SMTPUTF8
-// takes too. An escape that is there already is left as it is.
+// utf8xtext encodes an internationalised address as a server without SMTPUTF8 takes it too (RFC 6533 §3,
+// utf-8-addr-xtext).
 func utf8xtext(s string) string {
 	var b strings.Builder
-	for i, c := range s {
-		if c < '!' || c > '~' || c == '+' || c == '=' || c == '\\' && !strings.HasPrefix(s[i:], `\x{`) {
+	for _, c := range s {
+		if c < '!' || c > '~' || c == '+' || c == '=' || c == '\\' {
 			fmt.Fprintf(&b, `\x{%X}`, c)
 		} else {
 			b.WriteRune(c)

@@ -15,7 +15,7 @@ func asked() *envelope.Envelope {
 	r := e.Recipients
 	r[0].Notify, r[0].Original = envelope.NotifySuccess|envelope.NotifyFailure|envelope.NotifyDelay, "rfc822;old+a@x.test"
 	r[1].Notify = envelope.NotifyNever
-	r[2].Original = "x-type;c c"
+	r[2].Original = "x_type;c c"
 	return e
 }
 
@@ -28,7 +28,7 @@ func TestDSNParametersArePassedOn(t *testing.T) {
 	}
 	m := s.Messages()
 	want := []string{"NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;old+2Ba@x.test", "NOTIFY=NEVER ORCPT=rfc822;b@x.test",
-		"ORCPT=x-type;c+20c", ""}
+		"ORCPT=x_type;c+20c", ""}
 	if len(m) != 1 || m[0].Params != "RET=HDRS ENVID=Q+2B1+20+3D+07" || !slices.Equal(m[0].RecipientParams, want) {
 		t.Errorf("%+v", m)
 	}
