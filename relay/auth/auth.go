@@ -18,7 +18,8 @@ import (
 	"github.com/postrider/postrider/relay/reply"
 )
 
-// The replies of Check (RFC 4954 §6). Being overloaded says nothing about the password, so it is temporary.
+// The replies of Check (RFC 4954 §6). Being overloaded, or without users, says nothing about the password, so it is
+// temporary.
 var (
 	ErrWrong = reply.Reply{Code: 535, Enhanced: "5.7.8", Text: "Authentication credentials invalid"}
 	ErrBusy  = reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "Temporary authentication failure"}
@@ -42,7 +43,7 @@ type Users struct {
 	cache            cache
 }
 
-// New returns Users that know nobody until Load.
+// New returns Users that cannot say anything before Load.
 func New() *Users {
 	n := runtime.NumCPU()
 	u := &Users{
@@ -51,14 +52,16 @@ func New() *Users {
 		waiting: make(chan struct{}, n*(queuePerWorker+1)),
 		cache:   newCache(),
 	}
-	u.table.Store(&table{})
 	return u
 }
 
 // Check returns nil when password is user's. Otherwise its error is ErrWrong, or ErrBusy when the answer could not
-// be had in time. A name that nobody has costs as much as a wrong password.
+// be had in time, when no users file has been read yet, or when the user's line in it cannot be used. A name that nobody has costs as much as a wrong password.
 func (u *Users) Check(ctx context.Context, user, password string) error {
 	t := u.table.Load()
+	if t == nil || t.unusable(user) {
+		return ErrBusy
+	}
 	hash, known := t.hashes[user]
 	if !known {
 		hash = t.decoy

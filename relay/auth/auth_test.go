@@ -59,9 +59,30 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestNobodyIsKnown(t *testing.T) {
-	if err := New().Check(t.Context(), "alice", "secret"); !errors.Is(err, ErrWrong) {
-		t.Errorf("%v, want %v", err, ErrWrong)
+// TestOurTroubleIsTemporary: nobody's password is called wrong because the admin's file is.
+func TestOurTroubleIsTemporary(t *testing.T) {
+	unread := New()
+	if err := unread.Load("missing"); err == nil {
+		t.Error("a missing file was read")
+	}
+	broken, _ := load(t, "alice:plain", "garbage")
+	partly, _ := load(t, "alice:plain", "bob:"+hash(t, "secret"))
+	empty, err := load(t, "# nobody yet")
+	if err != nil {
+		t.Error(err)
+	}
+	for name, test := range map[string]struct {
+		users *Users
+		user  string
+		want  error
+	}{
+		"never loaded": {New(), "alice", ErrBusy}, "unreadable": {unread, "alice", ErrBusy}, "no line is usable": {broken, "bob", ErrBusy},
+		"her line is broken": {partly, "alice", ErrBusy}, "his is not": {partly, "bob", nil}, "nobody's": {partly, "carol", ErrWrong},
+		"empty": {empty, "alice", ErrWrong},
+	} {
+		if err := test.users.Check(t.Context(), test.user, "secret"); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
 	}
 }
 

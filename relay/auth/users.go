@@ -15,6 +15,9 @@ const maxCost = 14
 // table is the contents of a users file.
 type table struct {
 	hashes map[string][]byte
+	// broken are the users whose lines cannot be used; all says that there was no other line.
+	broken map[string]bool
+	all    bool
 	// decoy is the costliest of the hashes: what a name that nobody has is checked against.
 	decoy []byte
 }
@@ -36,7 +39,7 @@ func (u *Users) Load(file string) error {
 }
 
 func parse(text string) (*table, error) {
-	t := &table{hashes: make(map[string][]byte)}
+	t := &table{hashes: make(map[string][]byte), broken: make(map[string]bool)}
 	var bad []error
 	highest := 0
 	for i, line := range strings.Split(text, "\n") {
@@ -50,6 +53,7 @@ func parse(text string) (*table, error) {
 		}
 		if err != nil {
 			bad = append(bad, fmt.Errorf("line %d: %w", i+1, err))
+			t.broken[user] = true
 			continue
 		}
 		t.hashes[user] = hash
@@ -57,10 +61,18 @@ func parse(text string) (*table, error) {
 			highest, t.decoy = cost, hash
 		}
 	}
+	t.all = len(t.hashes) == 0 && len(bad) > 0
 	return t, errors.Join(bad...)
 }
 
-// parseLine does not quote the line in its errors: it may hold a password.
+// unusable says that the file should say something about a user, and does not: the admin's trouble, not the user's.
+func (t *table) unusable(user string) bool {
+	_, usable := t.hashes[user]
+	return !usable && (t.all || t.broken[user])
+}
+
+// parseLine returns the user even where the rest cannot be used. It does not quote the line in its errors: it may
+// hold a password.
 func parseLine(line string) (user string, hash []byte, cost int, err error) {
 	user, text, ok := strings.Cut(line, ":")
 	if !ok || user == "" {
@@ -70,9 +82,9 @@ func parseLine(line string) (user string, hash []byte, cost int, err error) {
 	cost, err = bcrypt.Cost(hash)
 	switch {
 	case err != nil:
-		return "", nil, 0, errors.New("not a bcrypt hash (htpasswd -B makes one)")
+		return user, nil, 0, errors.New("not a bcrypt hash (htpasswd -B makes one)")
 	case cost > maxCost:
-		return "", nil, 0, fmt.Errorf("the bcrypt cost is %d; at most %d is allowed", cost, maxCost)
+		return user, nil, 0, fmt.Errorf("the bcrypt cost is %d; at most %d is allowed", cost, maxCost)
 	}
 	return user, hash, cost, nil
 }
