@@ -72,7 +72,10 @@ func (r *Relay) slowest(destinations []spool.Destination) []status.Destination {
 	for _, d := range destinations[:min(len(destinations), slowest)] {
 		to := status.Destination{Domain: d.Domain, Queue: queueOf(d.Counts, d.Oldest)}
 		entries, err := r.spool.List(spool.Filter{Domain: d.Domain}, envelope.Key{}, 1)
-		if err == nil && len(entries) > 0 {
+		if err == nil && len(entries) == 0 {
+			continue // it has gone since
+		}
+		if err == nil {
 			f := facts{entry: entries[0], directive: r.directiveFor(&entries[0], now), now: now}
 			f.waiting, f.inMemory = waiting[d.Domain]
 			x := explain(f)
