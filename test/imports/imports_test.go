@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"relay/verify":    {"relay/envelope", "relay/reply", "relay/route"},
 	"relay/deliver":   {"relay/config", "relay/envelope", "relay/reply", "relay/route"},
 	"relay/bounce":    {"relay/envelope", "relay/reply"},
+	"relay/suppress":  {"relay/reply", "relay/spool"},
 	"relay/listener":  {"relay/auth", "relay/config", "relay/envelope", "relay/reply"},
 	"relay/admin":     {"relay/directive", "relay/envelope", "relay/event", "relay/status"},
 	"relay/directive": {"relay/envelope", "relay/spool"},
