@@ -36,13 +36,15 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	}
 	outcomes, damaged := r.deliver(ctx, s, &e)
 	r.schedule.Delivered(job)
-	header := r.quotable(&e, outcomes)
+	change := func(current *envelope.Envelope) { settle(current, &e, concluded(ctx, outcomes), time.Now(), s) }
+	quoted := r.quoteFor(s, e, change)
+	defer quoted.done()
 	var made []notice
 	var settled []envelope.Recipient
 	_, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
-		settle(current, &e, concluded(ctx, outcomes), time.Now(), s)
+		change(current)
 		r.quarantine(current, damaged)
-		made = r.owed(s, current, header, time.Now())
+		made = s.notices(current, quoted, time.Now())
 		settled = slices.Clone(current.Recipients)
 		return drafts(made), nil
 	})
@@ -53,6 +55,7 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	r.metrics.duration.Observe(time.Since(began).Seconds())
 	r.record(attempted(job, &e, outcomes, settled)...)
 	r.record(reported(&e, made, created)...)
+	r.lost(&e, settled)
 	return nil
 }
 
@@ -139,21 +142,6 @@ func settle(current, attempted *envelope.Envelope, outcomes []envelope.Outcome, 
 		}
 	}
 }
-
-// quotable is the header block for DSNs about e; nothing when none can be due. It is read ahead because the spool
-// must not be asked while an entry is being changed.
-func (r *Relay) quotable(e *envelope.Envelope, outcomes []envelope.Outcome) []byte {
-	if e.ReversePath == "" || !slices.ContainsFunc(outcomes, unsuccessful) {
-		return nil
-	}
-	header, err := r.header(e.ID)
-	if err != nil {
-		r.log.Warn("a DSN will not quote the header", "spool_id", e.ID, "error", err)
-	}
-	return header
-}
-
-func unsuccessful(o envelope.Outcome) bool { return o.Reply.Class() != reply.Success }
 
 // quarantine holds an entry whose stored octets fail their checksum, so that all others flow. What was settled
 // before the damage was met stays settled.

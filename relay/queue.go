@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -72,23 +71,8 @@ func (r *Relay) Show(id envelope.ID) (admin.Detail, error) {
 	if len(entries) == 0 {
 		return admin.Detail{}, fmt.Errorf("%w: %s", admin.ErrNotFound, id)
 	}
-	header, err := r.header(id)
-	return admin.Detail{Entries: entries, Header: string(header)}, err
-}
-
-// header is the header block of a stored message, without the blank line.
-func (r *Relay) header(id envelope.ID) ([]byte, error) {
-	m, err := r.spool.Message(id)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = m.Close() }() // it was only read
-	const most = 320 << 10           // what a client may send, and what we add
-	block, err := io.ReadAll(io.LimitReader(m, most))
-	if end := strings.Index(string(block), "\r\n\r\n"); end >= 0 {
-		return block[:end+2], nil
-	}
-	return block, err
+	header, err := r.quote(id, false)
+	return admin.Detail{Entries: entries, Header: string(header.octets)}, err
 }
 
 // errNoDSN is the answer to an act that owes DSNs before there is a host name to send them from.
@@ -160,10 +144,12 @@ var errUnchanged = errors.New("unchanged")
 
 // actOn changes one entry and returns how many recipients that concerned.
 func (r *Relay) actOn(k envelope.Key, w work) (int, error) {
-	var header []byte
+	s := r.settings.Load()
+	var quoted quote
 	if w.notify {
-		header, _ = r.header(k.ID) // a DSN goes out without it, too
+		quoted = r.quoteForWork(s, k, w)
 	}
+	defer quoted.done()
 	var events []event.Event
 	var made []notice
 	after, created, err := r.spool.Change(k, func(e *envelope.Envelope) ([]spool.Draft, error) {
@@ -171,12 +157,10 @@ func (r *Relay) actOn(k envelope.Key, w work) (int, error) {
 		if events = w.apply(e, now); len(events) == 0 {
 			return nil, errUnchanged
 		}
-		if !w.notify {
-			return nil, nil
+		if w.notify {
+			made = s.notices(e, quoted, now)
 		}
-		var err error
-		made, err = r.settings.Load().notices(e, header, now)
-		return drafts(made), err
+		return drafts(made), nil
 	})
 	if errors.Is(err, spool.ErrNotFound) || errors.Is(err, errUnchanged) {
 		return 0, nil // delivered in the meantime, or as it should be

@@ -67,6 +67,8 @@ type Relay struct {
 	pressure *pressure
 	journal  *journal.Journal
 	webhooks *webhook.Hooks
+	// quotes are the places in memory for messages that DSNs return whole.
+	quotes chan struct{}
 	// sinks are told of all that happens to mail. They do not change while the relay runs.
 	sinks []sink
 
@@ -100,6 +102,7 @@ func open(o Options) (*Relay, error) {
 		started: time.Now(),
 		spool:   store,
 		limiter: rate.New(time.Now),
+		quotes:  make(chan struct{}, wholeQuotes),
 		journal: journal.New(journal.Options{Dir: filepath.Join(o.DataDir, "journal"), Log: o.Log}),
 	}
 	r.sinks = []sink{r.journal}

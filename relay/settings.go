@@ -85,9 +85,8 @@ func (s *settings) signing(domain string, header []byte, now time.Time) (*dkim.S
 	return signer.Sign(header, now)
 }
 
-// signed signs a message that was made here, if the relay's own host name is a SendingDomain.
-func (s *settings) signed(message []byte, now time.Time) ([]byte, error) {
-	domain := s.config.Relay.Hostname
+// signed signs a message that was made here, if the domain that it comes from is a SendingDomain.
+func (s *settings) signed(message []byte, domain string, now time.Time) ([]byte, error) {
 	if !slices.ContainsFunc(s.config.Domains, func(d config.Domain) bool { return d.Sign && d.Name == domain }) {
 		return message, nil
 	}
