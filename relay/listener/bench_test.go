@@ -27,7 +27,7 @@ func (discard) Data(_ context.Context, _ *Session, _ []byte, body io.Reader) (re
 func BenchmarkSession(b *testing.B) {
 	l := New(Options{
 		Settings: Settings{Listener: config.Listener{Name: "bench", Mode: config.ModeRelay, TLS: config.TLSNone}, MaxBytes: 1 << 20},
-		Bind:     "127.0.0.1", Handler: discard{}, Log: slog.New(slog.DiscardHandler),
+		Bind:     "127.0.0.1", Handler: discard{}, Log: slog.New(slog.DiscardHandler), Greeting: -1,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

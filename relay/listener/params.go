@@ -75,7 +75,10 @@ func parseRcptParams(params []string, unicode bool) (p rcptParams, err error) {
 
 // eachParam takes parameters apart. One that is given twice has no meaning.
 func eachParam(params []string, take func(name, value string) error) error {
-	seen := map[string]bool{}
+	if len(params) == 0 {
+		return nil
+	}
+	seen := make(map[string]bool, len(params))
 	for _, param := range params {
 		name, value, _ := strings.Cut(param, "=")
 		name = strings.ToUpper(name)

@@ -222,3 +222,45 @@ func TestOctetsBehindTheEndOfAGroup(t *testing.T) {
 		p.expectEnd()
 	}
 }
+
+// TestDeepMIME: attacks, row 22. What we do not read cannot hurt us: it is passed on.
+func TestDeepMIME(t *testing.T) {
+	var body strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&body, "--b%d\r\nContent-Type: multipart/mixed; boundary=b%d\r\n\r\n", i, i+1)
+	}
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	p := r.greeted()
+	p.begin()
+	p.do("Content-Type: multipart/mixed; boundary=b0\r\n\r\n"+body.String()+".", "250 2.0.0")
+	if got := r.handler.all()[0].body; got != body.String() {
+		t.Errorf("%d octets came, %d went", len(got), body.Len())
+	}
+}
+
+// TestIPv6: the same, over the other family.
+func TestIPv6(t *testing.T) {
+	for _, change := range []func(o *Options){nil, strangers, func(o *Options) { behindProxy(o); strangers(o) }} {
+		r := serve(t, config.ModeRelay, config.TLSOpportunistic, func(o *Options) {
+			if change != nil {
+				change(o)
+			}
+			o.Bind = "::1"
+		})
+		p, want := r.dial(), "::1"
+		if len(r.settings.Load().Listener.ProxyCIDRs) > 0 {
+			p.send(header(t, 2, "[2001:db8::8]:4321"))
+			want = "2001:db8::8"
+		}
+		p.expect("220 ")
+		p.do("EHLO [IPv6:::1]", "250 ", "STARTTLS", "220 ")
+		p.secure(r.tls())
+		p.do("EHLO [IPv6:::1]", "250 ", "MAIL FROM:<a@[IPv6:2001:DB8::1]>", "250 ", "RCPT TO:<b@[ipv6:::1]>", "250 ", "RCPT TO:<b@[::1]>", "553 ")
+		p.send(chunk("A: b\r\n\r\n", true))
+		p.expect("250 2.0.0 queued")
+		got := r.handler.all()[0]
+		if got.Remote.Addr().String() != want || got.Helo != "[IPv6:::1]" || got.ReversePath != "a@[IPv6:2001:db8::1]" || got.Recipients[0].Address != "b@[IPv6:::1]" {
+			t.Errorf("session %+v", got.Session)
+		}
+	}
+}

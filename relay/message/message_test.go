@@ -2,6 +2,7 @@ package message
 
 import (
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -46,4 +47,32 @@ func TestFieldsWithoutBlankLine(t *testing.T) {
 			t.Errorf("Fields(%q): %d fields, %v, want %d", header, len(fields), err, want)
 		}
 	}
+}
+
+// FuzzFields: the fields are the block, each octet in its place, and none hides another.
+func FuzzFields(f *testing.F) {
+	for _, seed := range []string{"From: a\r\nTo : b\r\n c\r\n\r\n", "junk\r\n\r\n", " x\r\n", "A:\r\n", "a:b", "\r\n", "A: b\r\n\r\nbody", "\xff: x\r\n"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, block string) {
+		fields, err := Fields([]byte(block))
+		if err != nil {
+			return
+		}
+		whole := ""
+		for _, field := range fields {
+			whole += string(field.Raw)
+			if !strings.HasPrefix(string(field.Raw), field.Name) || strings.ContainsAny(field.Name, ": \t\r\n") || strings.Contains(field.Value(), "\r\n") {
+				t.Errorf("%q: field %q with value %q", block, field.Name, field.Value())
+			}
+			for _, line := range strings.Split(strings.TrimSuffix(string(field.Raw), "\n"), "\n")[1:] {
+				if !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "\t") {
+					t.Errorf("%q: field %q holds a line that is not folded", block, field.Raw)
+				}
+			}
+		}
+		if rest := strings.TrimPrefix(block, whole); whole+rest != block || rest != "" && !strings.HasPrefix(rest, "\r\n") {
+			t.Errorf("%q was split into %q", block, whole)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -276,6 +277,34 @@ func TestHeader(t *testing.T) {
 	if err != nil || v != plain {
 		t.Errorf("an undeclared sender: %+v, %v, want %+v", v, err, plain)
 	}
+}
+
+// TestHeaderBombs: attacks, row 22. A header of the longest kind costs a bounded time and memory, whatever is in it.
+func TestHeaderBombs(t *testing.T) {
+	const size = 256 << 10
+	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
+	p := newPolicy(t, nil)
+	for name, header := range map[string]string{
+		"fields": fill("a:\r\n"), "one field": "Subject: " + fill("x") + "\r\n", "folds": "Subject: x\r\n" + fill(" x\r\n"),
+		"addresses": "From: " + fill("x@example.com,") + "x@example.com\r\n", "comments": "From: x@example.com " + fill("(x)") + "\r\n",
+		"nested comments": "From: x@example.com " + fill("(") + fill(")") + "\r\n", "groups": "From: " + fill("g:;,") + "\r\n",
+		"words": "From: " + fill("=?utf-8?q?x?= ") + "<x@example.com>\r\n", "quotes": "From: \"" + fill("\\x") + "\" <x@example.com>\r\n",
+		"colons": fill(":") + "\r\n", "dots": "From: " + fill("a.") + "@example.com\r\n", "From": fill("From: x@example.com\r\n"),
+	} {
+		for _, c := range []Client{alice, anyone} {
+			before, start := allocated(), time.Now()
+			_, _ = p.Header(c, []byte(header+"\r\n"))
+			if grown, took := allocated()-before, time.Since(start); grown > 200*size || took > 5*time.Second {
+				t.Errorf("%s from %s: %d octets, %s", name, c.Origin, grown, took)
+			}
+		}
+	}
+}
+
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
 
 func TestMissing(t *testing.T) {
