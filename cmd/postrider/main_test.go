@@ -64,11 +64,17 @@ func (f *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	f.mu.Unlock()
 	answer := `{"entries": 1, "recipients": 2}`
 	switch {
+	case strings.HasPrefix(req.URL.Path, "/directives"), req.URL.Path == "/explain", strings.HasPrefix(req.URL.Path, "/trace/"):
+		answer = whereabouts(w, req)
 	case req.Method == http.MethodPost:
 	case req.URL.Path == "/queue" && req.URL.Query().Get("domain") == "empty.example":
 		answer = `{"entries": []}`
-	case req.URL.Path == "/queue":
+	case req.URL.Path == "/queue" && req.URL.Query().Get("sender") == "rare.example" && req.URL.Query().Get("after") == "":
+		answer = `{"entries": [], "next": "gmail.com/00"}`
+	case req.URL.Path == "/queue" && req.URL.Query().Get("limit") == "1":
 		answer = `{"entries": [` + entry + `], "next": "gmail.com/01ABC"}`
+	case req.URL.Path == "/queue":
+		answer = `{"entries": [` + entry + `]}`
 	case req.URL.Path == "/queue/01ABC":
 		answer = `{"entries": [` + entry + `], "header": "Subject: hello\r\n"}`
 	default:
@@ -97,7 +103,9 @@ func TestQueue(t *testing.T) {
 		out   []string
 		err   string
 	}{
-		{"list", []string{"ls"}, 0, "GET /queue?limit=100", []string{"01ABC", "gmail.com", "<a@shop.example>", "451 4.7.1 later?[31m"}, "--after gmail.com/01ABC"},
+		{"list", []string{"ls"}, 0, "GET /queue?limit=100", []string{"01ABC", "gmail.com", "<a@shop.example>", "451 4.7.1 later?[31m"}, ""},
+		{"list, a page", []string{"ls", "--limit", "1"}, 0, "GET /queue?limit=1", []string{"01ABC"}, "--after gmail.com/01ABC"},
+		{"list, what is rare", []string{"ls", "--sender", "rare.example"}, 0, "GET /queue?after=gmail.com%2F00&limit=100&sender=rare.example", []string{"01ABC"}, ""},
 		{"list, selected", []string{"ls", "outbound", "--domain", "x.example", "--held", "true", "--limit", "5"}, 0, "GET /queue?domain=x.example&held=true&limit=5", nil, ""},
 		{"list, empty", []string{"ls", "--domain", "empty.example"}, 0, "GET /queue?domain=empty.example&limit=100", nil, "The queue is empty"},
 		{"list, bad limit", []string{"ls", "--limit", "0"}, 2, "", nil, "--limit must be from 1 to 1000"},

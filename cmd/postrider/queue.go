@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
 
@@ -10,19 +12,20 @@ import (
 
 	"github.com/postrider/postrider/cmd/postrider/door"
 	"github.com/postrider/postrider/relay/admin"
+	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 )
 
 func newQueue(s streams) *cobra.Command {
-	c := &cobra.Command{Use: "queue", Short: "The queue of a relay: list, show, flush, hold, release, delete, bounce", Args: arguments(cobra.NoArgs), RunE: help}
-	c.AddCommand(newQueueList(s), newQueueShow(s))
+	c := &cobra.Command{Use: "queue", Short: "The queue of a relay: look into it, act on mail in it, direct mail for a time", Args: arguments(cobra.NoArgs), RunE: help}
+	c.AddCommand(newQueueList(s), newQueueShow(s), newQueueSuspend(s), newQueueResume(s), newQueueDirectives(s), newQueueEnd(s))
 	for _, act := range []struct {
 		act   admin.Act
 		short string
 	}{
 		{admin.Flush, "Attempt messages now"},
 		{admin.Hold, "Keep messages back until they are released"},
-		{admin.Release, "Let held messages go"},
+		{admin.Release, "Let held messages go, and end the holds that are over just these"},
 		{admin.Delete, "Remove messages without notice to their senders"},
 		{admin.Bounce, "Fail messages, with a bounce to their senders"},
 	} {
@@ -62,7 +65,7 @@ func newQueueList(s streams) *cobra.Command {
 			pages := make([]queuePage, len(doors))
 			for i, d := range doors {
 				pages[i].Relay = d.Name
-				if err := d.Get(c.Context(), "/queue?"+values.Encode(), &pages[i].Page); err != nil {
+				if pages[i].Page, err = list(c.Context(), d, values, query.Limit); err != nil {
 					return err
 				}
 			}
@@ -78,6 +81,24 @@ func newQueueList(s streams) *cobra.Command {
 	c.Flags().IntVar(&query.Limit, "limit", admin.DefaultPage, fmt.Sprintf("entries per relay process, at most %d", admin.MaxPage))
 	c.Flags().StringVar(&query.After, "after", "", "go on after the last entry of the page before (its next)")
 	return c
+}
+
+// list asks for pages until there are enough entries. A page may be short: the relay looks at so many entries for each.
+func list(ctx context.Context, d door.Door, query url.Values, enough int) (admin.Page, error) {
+	var all admin.Page
+	query = maps.Clone(query)
+	for {
+		query.Set("limit", strconv.Itoa(enough-len(all.Entries)))
+		var page admin.Page
+		if err := d.Get(ctx, "/queue?"+query.Encode(), &page); err != nil {
+			return all, err
+		}
+		all.Entries, all.Next = append(all.Entries, page.Entries...), page.Next
+		if page.Next == "" || len(all.Entries) >= enough {
+			return all, nil
+		}
+		query.Set("after", page.Next)
+	}
 }
 
 func queryValues(q admin.Query, held string) (url.Values, error) {
@@ -143,7 +164,7 @@ func find(c *cobra.Command, doors []door.Door, id string) (queueDetail, error) {
 			failed = errors.Join(failed, err)
 		}
 	}
-	return queueDetail{}, errors.Join(failed, fmt.Errorf("message %s is not in the queue: it may have been delivered, have failed or been removed; the relay's log says which", id))
+	return queueDetail{}, errors.Join(failed, fmt.Errorf("message %s is not in the queue: postrider trace tells what became of it", id))
 }
 
 // actResult is what an act changed in the queue of one relay process.
@@ -156,10 +177,11 @@ func newQueueAct(s streams, act admin.Act, short string) *cobra.Command {
 	var t target
 	var o output
 	var selection admin.Selection
+	var holds period
 	c := &cobra.Command{
 		Use:   string(act) + " [NAME] [ID]",
 		Short: short,
-		Long:  short + ".\n\nSelect them by spool id, by --domain, by --sender, or --all; several selections must all hold.\nThe act, its selection and its reason stand in the relay's log.",
+		Long:  short + ".\n\n" + actHelp(act),
 		Args:  arguments(cobra.MaximumNArgs(2)),
 		RunE: func(c *cobra.Command, args []string) error {
 			args, err := t.take(args)
@@ -168,6 +190,9 @@ func newQueueAct(s streams, act admin.Act, short string) *cobra.Command {
 			}
 			if err := errors.Join(err, o.check()); err != nil {
 				return err
+			}
+			if holds != 0 {
+				return actForATime(c.Context(), s, &t, o, act, selection, holds)
 			}
 			doors, err := t.doors(c.Context())
 			if err != nil {
@@ -184,10 +209,42 @@ func newQueueAct(s streams, act admin.Act, short string) *cobra.Command {
 	t.flags(c)
 	o.flags(c)
 	c.Flags().StringVar(&selection.Domain, "domain", "", "recipients' domain")
-	c.Flags().StringVar(&selection.Sender, "sender", "", "reverse path, or its domain")
+	c.Flags().StringVar(&selection.Sender, "sender", "", "reverse path, or its domain, or a SendingDomain")
 	c.Flags().BoolVar(&selection.All, "all", false, "the whole queue")
 	c.Flags().StringVar(&selection.Reason, "reason", "", "why; it stands in the log and with held messages")
+	if act == admin.Hold || act == admin.Bounce {
+		c.Flags().Var(&holds, "for", "also mail to come, for this long: 90m, 2h, 3d; at most 30d")
+	}
 	return c
+}
+
+// actHelp says how an act is used.
+func actHelp(act admin.Act) string {
+	help := "Select them by spool id, by --domain, by --sender, or --all; several selections must all hold.\n" +
+		"The act, its selection and its reason stand in the relay's log."
+	switch act {
+	case admin.Hold:
+		help += "\n\nWith --for, mail to come is held, too, until that time is over, or until postrider queue release."
+	case admin.Bounce:
+		help += "\n\nWith --for, mail to come is refused at RCPT, too, or fails where only its content says that it is meant."
+	case admin.Release:
+		help += "\n\nA hold for a time with the same --domain and --sender ends; with --all, every one does."
+	}
+	return help
+}
+
+// actForATime makes an act a directive.
+func actForATime(ctx context.Context, s streams, t *target, o output, act admin.Act, selection admin.Selection, holds period) error {
+	if selection.ID != "" {
+		return usageError{errors.New("--for is about mail to come: select it by --domain, --sender or --all")}
+	}
+	scope := directive.Scope{Domain: selection.Domain, Sender: selection.Sender, All: selection.All}
+	told, err := order(t, directive.Act(act), scope, holds, selection.Reason)
+	if err != nil {
+		return err
+	}
+	done, err := t.direct(ctx, told)
+	return errors.Join(err, printDirected(s, o, done))
 }
 
 func selectIDs(selection *admin.Selection, args []string) error {

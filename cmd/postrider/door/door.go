@@ -45,6 +45,11 @@ func (d Door) Post(ctx context.Context, path string, question, answer any) error
 	return d.do(ctx, http.MethodPost, path, body, answer)
 }
 
+// Delete has a thing removed and decodes the answer.
+func (d Door) Delete(ctx context.Context, path string, answer any) error {
+	return d.do(ctx, http.MethodDelete, path, nil, answer)
+}
+
 func (d Door) do(ctx context.Context, method, path string, body []byte, answer any) error {
 	data, err := d.ask(ctx, method, path, body)
 	if err != nil {
