@@ -154,6 +154,7 @@ func entriesFor(c *listener.Session, client policy.Client, v policy.Verdict, now
 		}
 		to.State, to.Due = envelope.Queued, now
 		entries[i].UTF8 = entries[i].UTF8 || envelope.NeedsUTF8(to.Address)
+		entries[i].EightBit = entries[i].EightBit || entries[i].UTF8 // the address may stand in Received
 		entries[i].Recipients = append(entries[i].Recipients, to)
 	}
 	return entries

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/reply"
 )
 
 // obey carries out one command. An error ends the session; what the peer did wrong is a reply.
@@ -129,7 +130,7 @@ func (s *session) startTLS(ctx context.Context, args string) error {
 	case !s.offersTLS():
 		s.say(502, "5.5.1", "STARTTLS is not offered")
 	case !s.listener.certificate.usable():
-		s.say(454, "4.7.0", "TLS is not available for the moment")
+		s.fail(reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "TLS is not available for the moment"})
 	default:
 		s.say(220, "2.0.0", "Go ahead")
 		if err := s.out.Flush(); err != nil {
@@ -150,7 +151,7 @@ func (s *session) mayMail() bool {
 	case s.mail:
 		s.say(503, "5.5.1", "A transaction has begun already")
 	case s.Listener.TLS == config.TLSRequired && s.TLS == nil && !s.listener.certificate.usable():
-		s.say(451, "4.7.0", "TLS is required, and not available for the moment")
+		s.fail(reply.Reply{Code: 451, Enhanced: "4.7.0", Text: "TLS is required, and not available for the moment"})
 	case s.Listener.TLS == config.TLSRequired && s.TLS == nil:
 		s.say(530, "5.7.0", "Must issue a STARTTLS command first")
 	case s.Listener.Mode == config.ModeSubmission && s.User == "":

@@ -70,7 +70,12 @@ func TestFloods(t *testing.T) {
 		"VRFY":                   {"VRFY root", "252 ", maxIdlers - 1, strangers},
 		"EHLO":                   {"EHLO a.example", "250 ", maxIdlers - 1, nil},
 		"told to try later":      {"MAIL FROM:<later@example.com>", "451 ", maxIdlers - 1, strangers},
-		"wrong order":            {"DATA", "503 ", maxErrors, strangers},
+		"STARTTLS, without us": {"STARTTLS", "454 ", maxIdlers - 1, func(o *Options) {
+			strangers(o)
+			withoutCertificate(o)
+			o.Listener.TLS = config.TLSOpportunistic
+		}},
+		"wrong order": {"DATA", "503 ", maxErrors, strangers},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := serve(t, config.ModeRelay, config.TLSNone, test.change)
@@ -157,7 +162,9 @@ func TestEarlyTalkers(t *testing.T) {
 	}
 	serve(t, config.ModeRelay, config.TLSNone, patient).greeted()
 	serve(t, config.ModeSubmission, config.TLSRequired, func(o *Options) { strangers(o); patient(o) }).encrypted()
-	serve(t, config.ModeRelay, config.TLSOpportunistic, strangers).encrypted().do("MAIL FROM:<>", "250 ")
+	for _, mode := range []config.TLSMode{config.TLSOpportunistic, config.TLSImplicit} {
+		serve(t, config.ModeRelay, mode, strangers).encrypted().do("MAIL FROM:<>", "250 ")
+	}
 }
 
 // piped runs a session over a pipe, in whose bubble of time the clock stands still until all wait.
