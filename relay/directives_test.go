@@ -269,20 +269,6 @@ func TestBouncedForATime(t *testing.T) {
 	r.mustSend("a@example.org", "b@example.net", message("a@example.org", "three"))
 }
 
-// TestADirectiveThatEndedWhileTheRelayWasDown lets its mail go at the start.
-func TestADirectiveThatEndedWhileTheRelayWasDown(t *testing.T) {
-	r, sink := twoDomains(t, smtptest.Options{}, nil)
-	d := r.direct(directive.Hold, `"all":true`, time.Second)
-	r.mustSend("a@example.org", "b@example.net", message("a@example.org", "one"))
-	r.halt()
-	time.Sleep(time.Until(d.Until))
-	r.start()
-	r.drained()
-	if sink.Accepted() != 1 || len(r.directives()) != 0 {
-		t.Errorf("%d delivered, directives %+v", sink.Accepted(), r.directives())
-	}
-}
-
 // TestTrace: the life of a message from who brought it to the DSN about it, also when it is long gone.
 func TestTrace(t *testing.T) {
 	tries := 0

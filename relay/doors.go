@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -152,9 +153,16 @@ func listenUnix(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := private().Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
-	return listener, os.Chmod(path, 0o600)
+	return listener, os.Chmod(path, 0o600) // where the file does not take the mode of the socket, as it does on Linux
+}
+
+// private makes a Unix socket's file one that only our own user can open, from the moment it is there.
+func private() *net.ListenConfig {
+	return &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) }) // not known everywhere
+	}}
 }
