@@ -58,10 +58,15 @@ test: gotestsum kube-test ## Every test that needs no root: unit, engine over re
 	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: e2e
-e2e: cluster-up image gotestsum ## Scenarios on a real node with real peers; needs root (RUN=TestOutage: only that)
+e2e: cluster-up image gotestsum $(if $(RUN),,interop) ## Scenarios on a real node with real peers; needs root (RUN=TestOutage: only that)
 	@hack/packages.sh peers
 	@hack/step.sh "loading $(IMG)" bin/cluster load bin/image.tar
 	@test/e2e/run.sh $(if $(RUN),-test.run='$(RUN)')
+
+.PHONY: interop
+interop: bin/postrider gotestsum ## Scenarios with Debian's mail servers, clients and filters; needs root (RUN=TestDovecot: only that)
+	@hack/packages.sh interop
+	@test/interop/run.sh $(if $(RUN),-test.run='$(RUN)')
 
 .PHONY: bench
 bench: ## The engine beside Postfix; writes bin/bench.json (BASELINE=FILE: and beside an older relay program)

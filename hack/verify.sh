@@ -22,7 +22,7 @@ done
 unformatted=$(git ls-files -z '*.go' | xargs -0 gofmt -l)
 [[ -z $unformatted ]] || fail "not formatted (gofmt -w): $unformatted"
 
-go vet -tags e2e ./... || fail "go vet"
+go vet -tags e2e,interop ./... || fail "go vet"
 go test ./test/imports || fail "a package imports what it may not"
 
 ((failed == 0)) && echo "verify: generated files, modules, formatting and imports are as they should be"

@@ -18,7 +18,7 @@ import (
 type PostfixOptions struct {
 	// Dir is its directory; it must not be inside one that only root may enter, for Postfix runs as others.
 	Dir string
-	// Address is the IP address it listens on, at Port; 25 if zero.
+	// Address is the IP address it listens on, at Port; 25 if zero. Several are separated by commas.
 	Address string
 	Port    int
 	// Hostname is the name in its greeting.
@@ -29,6 +29,8 @@ type PostfixOptions struct {
 	RelayHost string
 	// CertPEM and KeyPEM are what it offers STARTTLS with.
 	CertPEM, KeyPEM []byte
+	// Extra are further lines of main.cf; they prevail over the others.
+	Extra string
 }
 
 // Postfix is Debian's, with configuration, queue and log of its own: a mail exchanger that keeps what it gets, or a
@@ -53,14 +55,14 @@ func NewPostfix(o PostfixOptions) (*Postfix, error) {
 			return nil, err
 		}
 	}
-	replace := strings.NewReplacer("{dir}", o.Dir, "{address}", o.Address, "{hostname}", o.Hostname, "{relayhost}", o.RelayHost,
+	replace := strings.NewReplacer("{dir}", o.Dir, "{address}", o.Address, "{hostname}", o.Hostname, "{relayhost}", o.RelayHost, "{protocols}", protocols(o.Address),
 		"{port}", strconv.Itoa(cmp.Or(o.Port, 25)), "{domain}", strings.ReplaceAll(o.Domain, ".", `\.`))
 	role := takes
 	if o.RelayHost != "" {
 		role = relays
 	}
 	for name, content := range map[string]string{
-		"etc/main.cf":   replace.Replace(mainCF + role),
+		"etc/main.cf":   replace.Replace(mainCF+role) + o.Extra,
 		"etc/master.cf": replace.Replace(masterCF),
 		"etc/domains":   replace.Replace(`/^(.+\.)?{domain}$/ taken` + "\n"),
 		"etc/cert.pem":  string(o.CertPEM),
@@ -77,6 +79,14 @@ func NewPostfix(o PostfixOptions) (*Postfix, error) {
 		return nil, fmt.Errorf("chown: %w: %s", err, out)
 	}
 	return p, nil
+}
+
+// protocols are the address families of the addresses.
+func protocols(addresses string) string {
+	if strings.Contains(addresses, ":") {
+		return "all"
+	}
+	return "ipv4"
 }
 
 func (p *Postfix) path(name string) string { return filepath.Join(p.o.Dir, name) }
@@ -173,7 +183,7 @@ maillog_file_prefixes = /
 myhostname = {hostname}
 mydestination =
 inet_interfaces = {address}
-inet_protocols = ipv4
+inet_protocols = {protocols}
 alias_maps =
 local_recipient_maps =
 smtpd_peername_lookup = no

@@ -1,22 +1,18 @@
 package peers
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 )
 
 // Unbound is a resolver that knows what it is told and asks nobody: any other name does not exist.
 type Unbound struct {
-	dir     string
-	process *exec.Cmd
+	*process
+	dir string
 }
 
 // StartUnbound starts a resolver at address (an IP address), port 53, with its files in dir.
@@ -29,35 +25,12 @@ func StartUnbound(dir, address string) (*Unbound, error) {
 	if err := os.WriteFile(u.path("unbound.conf"), []byte(conf), 0o644); err != nil {
 		return nil, err
 	}
-	u.process = exec.Command("unbound", "-d", "-c", u.path("unbound.conf"))
-	// It must not outlive a test that is killed.
-	u.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var output bytes.Buffer
-	u.process.Stdout, u.process.Stderr = &output, &output
-	if err := u.process.Start(); err != nil {
-		return nil, fmt.Errorf("starting unbound: %w", err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		connection, err := net.Dial("tcp", net.JoinHostPort(address, "53"))
-		if err == nil {
-			return u, connection.Close()
-		}
-		if time.Now().After(deadline) {
-			return nil, errors.Join(fmt.Errorf("unbound does not answer: %w: %s", err, output.String()), u.Stop())
-		}
-	}
+	var err error
+	u.process, err = start(exec.Command("unbound", "-d", "-c", u.path("unbound.conf")), net.JoinHostPort(address, "53"))
+	return u, err
 }
 
 func (u *Unbound) path(name string) string { return filepath.Join(u.dir, name) }
-
-// Stop ends it.
-func (u *Unbound) Stop() error {
-	if err := u.process.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	_ = u.process.Wait() // how it ended does not matter
-	return nil
-}
 
 // Set replaces the records of a name by these, each a type and a value as in a zone file: "A 192.0.2.1", "TXT " + TXT(…).
 // None leaves the name without any.
@@ -101,7 +74,7 @@ const unboundConf = `server:
   do-daemonize: no
   interface: {address}
   access-control: 0.0.0.0/0 allow
-  do-ip6: no
+  access-control: ::/0 allow
   module-config: "iterator"
   local-zone: "." static
   num-threads: 1
