@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
@@ -211,29 +212,52 @@ type answered struct {
 func (f *content) question(ctx context.Context, m *Message) (answered, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.TimeoutSeconds)*time.Second)
 	defer cancel()
-	var broken error
+	g := &gate{}
 	readable := *m
-	readable.Body = func() io.Reader { return &noticing{m.Body(), &broken} }
+	readable.Body = func() io.Reader { return g.guard(m.Body()) }
 	o, err := f.ask(ctx, &readable)
-	if broken != nil {
+	if broken := g.shut(); broken != nil {
 		return answered{}, fmt.Errorf("read the message for filter %s: %w", f.Name, broken)
 	}
 	f.metrics.count(f.Name, outcome(o, err))
 	return answered{o, err}, nil
 }
 
-// noticing remembers that the message itself could not be read.
-type noticing struct {
-	io.Reader
-	broken *error
+// gate stands between a message and who reads it. It remembers that the message itself could not be read, and it shuts:
+// an HTTP client may go on reading a body after it has returned, when the message's memory is somebody else's.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	broken error
 }
 
-func (n *noticing) Read(p []byte) (int, error) {
-	count, err := n.Reader.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		*n.broken = err
+type gated struct {
+	*gate
+	in io.Reader
+}
+
+func (g *gate) guard(in io.Reader) io.Reader { return &gated{g, in} }
+
+// Read implements io.Reader.
+func (g *gated) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return 0, io.ErrClosedPipe
 	}
-	return count, err
+	n, err := g.in.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		g.broken = err
+	}
+	return n, err
+}
+
+// shut ends all reading and returns why the message could not be read, if it could not.
+func (g *gate) shut() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	return g.broken
 }
 
 func unavailable(name string) reply.Reply {
