@@ -75,7 +75,7 @@ const (
 
 // Rspamd asks rspamd.
 type Rspamd struct {
-	// url is where rspamd answers, without a path.
+	// url is where rspamd answers; /checkv2 is added.
 	// +required
 	URL WebURL `json:"url,omitempty"`
 
@@ -116,12 +116,13 @@ type Webhook struct {
 	// +required
 	Name string `json:"name,omitempty"`
 
-	// url is where events are posted to. Outside the cluster use https: events hold mail addresses.
+	// url is where events are posted to. Outside the cluster use https: events hold mail addresses. A private
+	// address must be written as such, or be that of a Service (a host that ends in .svc or .cluster.local).
 	// +required
 	URL WebURL `json:"url,omitempty"`
 
-	// secretRef names a Secret whose key secret is the key that requests are signed with. Left out, they are not
-	// signed.
+	// secretRef names a Secret whose key secret holds the keys that requests are signed with (Standard Webhooks),
+	// one a line: base64 after whsec_, or any other text. Left out, requests are not signed.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
 

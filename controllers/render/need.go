@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,7 +31,7 @@ const (
 	KindCA Kind = "CA"
 	// KindRspamd is what rspamd asks for: password.
 	KindRspamd Kind = "Rspamd"
-	// KindWebhook is the key that events are signed with: secret.
+	// KindWebhook is the keys that events are signed with: secret.
 	KindWebhook Kind = "Webhook"
 )
 
@@ -125,9 +126,9 @@ func (n Need) use() use {
 			{name: "refresh-token", suffix: ".refresh-token", optional: true},
 		}, checkOAuth2}
 	case KindRspamd:
-		return use{"rspamd-", []key{{name: "password", suffix: ".password"}}, checkFilled("password")}
+		return use{"rspamd-", []key{{name: "password", suffix: ".password"}}, checkPassword}
 	case KindWebhook:
-		return use{"webhook-", []key{{name: "secret", suffix: ".secret"}}, checkFilled("secret")}
+		return use{"webhook-", []key{{name: "secret", suffix: ".secret"}}, checkSigningKeys}
 	default:
 		return use{"ca-", []key{{name: "ca.crt", suffix: ".crt"}}, checkCA}
 	}
@@ -213,14 +214,26 @@ func checkOAuth2(values [][]byte) error {
 	return nil
 }
 
-// checkFilled wants the only key to hold something.
-func checkFilled(name string) func(values [][]byte) error {
-	return func(values [][]byte) error {
-		if len(values[0]) == 0 {
-			return fmt.Errorf("%s is empty", name)
-		}
-		return nil
+func checkPassword(values [][]byte) error {
+	if len(bytes.TrimSpace(values[0])) == 0 {
+		return errors.New("password is empty")
 	}
+	return nil
+}
+
+// checkSigningKeys wants at least one line; what follows whsec_ must be base64.
+func checkSigningKeys(values [][]byte) error {
+	lines := bytes.Fields(values[0])
+	for i, line := range lines {
+		encoded, ok := bytes.CutPrefix(line, []byte("whsec_"))
+		if _, err := base64.StdEncoding.DecodeString(string(encoded)); ok && err != nil {
+			return fmt.Errorf("key %d of secret begins with whsec_, and what follows is not base64", i+1)
+		}
+	}
+	if len(lines) == 0 {
+		return errors.New("secret is empty")
+	}
+	return nil
 }
 
 // checkUsers wants lines of a name, a colon and a bcrypt hash; empty lines and those that begin with # don't count.

@@ -62,6 +62,8 @@ func TestNeedFiles(t *testing.T) {
 		{"rspamd's password elsewhere", KindRspamd, map[string]string{"secret": "s3cret"}, `no key "password"`},
 		{"an empty password of rspamd", KindRspamd, map[string]string{"password": ""}, "password is empty"},
 		{"a webhook's key", KindWebhook, map[string]string{"secret": "s"}, ""},
+		{"two keys of a webhook", KindWebhook, map[string]string{"secret": "whsec_c2VjcmV0\nold key\n"}, ""},
+		{"a key of a webhook cut short", KindWebhook, map[string]string{"secret": "whsec_s3cret\n"}, "what follows is not base64"},
 		{"an empty key of a webhook", KindWebhook, map[string]string{"secret": ""}, "secret is empty"},
 		{"a CA", KindCA, map[string]string{"ca.crt": cert}, ""},
 		{"a CA that is none", KindCA, map[string]string{"ca.crt": "hello"}, "no PEM certificate"},
