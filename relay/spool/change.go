@@ -59,6 +59,25 @@ func (s *Store) Postpone(keys []envelope.Key, to func() time.Time) error {
 	return nil
 }
 
+// PullIn moves what of the entries is due after limit to an earlier time; one that has gone meanwhile is passed over. It
+// does not sync: what a crash forgets is pulled in again.
+func (s *Store) PullIn(keys []envelope.Key, limit, to time.Time) error {
+	for _, k := range keys {
+		_, err := s.alter(k, later, func(e *envelope.Envelope) error {
+			for i := range e.Recipients {
+				if e.Recipients[i].Due.After(limit) {
+					e.Recipients[i].Due = to
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
 // alter changes an entry without ending any of its recipients.
 func (s *Store) alter(k envelope.Key, d durability, f func(*envelope.Envelope) error) (envelope.Envelope, error) {
 	if err := s.enter(); err != nil {

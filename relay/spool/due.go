@@ -23,8 +23,12 @@ type Item struct {
 // Cursor is a place in the due index; the zero Cursor is its beginning.
 type Cursor struct{ after []byte }
 
+// After is the place behind everything that is due at or before t.
+func After(t time.Time) Cursor { return Cursor{dueAfter(t)} }
+
 // Due lists entries that are due at or before until, the earliest first, at most limit of them, beginning behind
-// from. The returned Cursor goes on behind the last one. Held entries are not due.
+// from. The returned Cursor goes on behind the last one. Held entries are not due, and new ones only once they are on
+// stable storage: what a crash may undo must not have been delivered.
 func (s *Store) Due(from Cursor, until time.Time, limit int) ([]Item, Cursor, error) {
 	if err := s.enter(); err != nil {
 		return nil, from, err
@@ -87,7 +91,7 @@ func (s *Store) dueRange(lower, upper []byte, limit int) ([]Item, []byte, error)
 		last = append(last[:0], it.Key()...)
 		if item, err = dueItem(it); err != nil {
 			err = s.setAside(it.Key(), err)
-		} else if !s.keptAside(item.Key) {
+		} else if !s.keptAside(item.Key) && !s.front.isComing(item.Key) {
 			items = append(items, item)
 		}
 	}
@@ -111,27 +115,46 @@ type front struct {
 	first int64
 	// coming are the times of batches that are being committed: a search may or may not see them.
 	coming map[*int64]struct{}
+	// created are the entries that such batches make.
+	created map[envelope.Key]struct{}
 	// searching says that a search is running, seen the earliest time that came before or during it.
 	searching bool
 	seen      int64
 }
 
-// arrive announces an index key, before its batch is committed. The returned function is called after.
-func (f *front) arrive(due int64) (done func()) {
+// arrive announces a batch that adds to the index from due on, before it is committed. The returned function is called
+// after.
+func (f *front) arrive(due int64, moves ...move) (done func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.first = min(f.first, due)
 	f.seen = min(f.seen, due)
 	if f.coming == nil {
-		f.coming = map[*int64]struct{}{}
+		f.coming, f.created = map[*int64]struct{}{}, map[envelope.Key]struct{}{}
 	}
 	key := &due
 	f.coming[key] = struct{}{}
+	for i := range moves {
+		if moves[i].created {
+			f.created[moves[i].key] = struct{}{}
+		}
+	}
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.coming, key)
+		for i := range moves {
+			delete(f.created, moves[i].key)
+		}
 	}
+}
+
+// isComing says that the batch which makes an entry is being committed.
+func (f *front) isComing(k envelope.Key) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, coming := f.created[k]
+	return coming
 }
 
 // search is where a search may begin. At most one at a time is the watched one, which calls searched at its end.

@@ -3,8 +3,10 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,6 +89,67 @@ func TestBeginReachesTheDiskByItself(t *testing.T) {
 	must(t, err)
 	if e.Recipients[0].Attempts != 1 {
 		t.Errorf("%+v", e.Recipients)
+	}
+}
+
+// A DSN that were delivered before the failure it reports is stored would be made and sent again after a crash.
+func TestWhatIsNotSyncedIsNotDue(t *testing.T) {
+	syncing, release := make(chan struct{}), make(chan struct{})
+	var blocked atomic.Bool
+	s := open(t, small(errorfs.Wrap(newCrashable(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSyncData && strings.HasSuffix(op.Path, ".log") && blocked.CompareAndSwap(true, false) {
+			close(syncing)
+			<-release
+		}
+		return nil
+	}))))
+	defer s.Close()
+	key := put(t, s, to("a@one.test"))[0]
+	blocked.Store(true)
+	var created []envelope.Envelope
+	changed := make(chan error)
+	go func() {
+		var err error
+		_, created, err = s.Change(key, func(e *envelope.Envelope) ([]Draft, error) {
+			e.Recipients[0].State = envelope.Failed
+			return []Draft{{Content: []byte("x"), Entries: []envelope.Envelope{to("dsn@two.test")}}}, nil
+		})
+		changed <- err
+	}()
+	<-syncing
+	for _, item := range due(t, s, epoch, 10) {
+		if item.Key.Domain == "two.test" {
+			t.Error("a DSN is due before it is stored")
+		}
+	}
+	close(release)
+	must(t, <-changed)
+	if items := due(t, s, epoch, 10); len(items) != 1 || items[0].Key != created[0].Key() || len(s.front.created) != 0 {
+		t.Errorf("due: %v", items)
+	}
+}
+
+func TestPullInOnlyMovesWhatIsTooFarAway(t *testing.T) {
+	s := fresh(t)
+	e := to("a@one.test", "b@one.test")
+	e.Recipients[0].Due, e.Recipients[1].Due = epoch.Add(time.Hour), epoch.Add(25*time.Hour)
+	far := to("c@two.test")
+	far.Recipients[0].Due = epoch.Add(24 * time.Hour)
+	keys := append(put(t, s, e), put(t, s, far)...)
+	limit := epoch.Add(2 * time.Hour)
+	items, _, err := s.Due(After(limit), time.Unix(0, math.MaxInt64), 10)
+	must(t, err)
+	if len(items) != 1 || items[0].Key != keys[1] { // the first is due in an hour
+		t.Errorf("after the limit: %v", items)
+	}
+	must(t, s.PullIn(append(keys, envelope.Key{ID: "GONE", Domain: "one.test"}), limit, epoch))
+	if items := due(t, s, epoch, 10); len(items) != 2 {
+		t.Errorf("due: %v", items)
+	}
+	got, err := s.Get(keys[0])
+	must(t, err)
+	if !got.Recipients[0].Due.Equal(epoch.Add(time.Hour)) || !got.Recipients[1].Due.Equal(epoch) {
+		t.Errorf("%+v", got.Recipients)
 	}
 }
 

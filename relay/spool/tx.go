@@ -149,7 +149,7 @@ func (t *tx) commit(d durability) error {
 		}
 	}
 	if t.added {
-		defer t.s.front.arrive(t.due)()
+		defer t.s.front.arrive(t.due, t.moves...)()
 	}
 	if err := t.apply(d); err != nil {
 		return err
