@@ -1,5 +1,5 @@
 // Command relay is the engine of one relay pod. "relay serve" relays mail; "relay ctl METHOD PATH" asks the one
-// that runs beside it, through the admin socket.
+// that runs beside it, through the admin socket; "relay salvage" reads a damaged spool.
 package main
 
 import (
@@ -28,6 +28,7 @@ const (
 	socket    = "/run/postrider/admin.sock"
 	usage     = `usage: relay serve [flags]             relay mail until SIGTERM
        relay ctl [flags] METHOD PATH   ask the relay that runs here; a body is read from standard input
+       relay salvage --data-dir DIR --out NEW   bring what can be read of a damaged spool into a new one
        relay version`
 )
 
@@ -47,6 +48,8 @@ func run(args []string) error {
 		return serve(args[1:])
 	case "ctl":
 		return ctl(args[1:])
+	case "salvage":
+		return salvage(args[1:])
 	case "version":
 		fmt.Println(version)
 		return nil

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -296,25 +294,11 @@ func verifyTable(fs vfs.FS, path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(t.ValidateBlockChecksums(), t.Close())
-}
-
-func openTable(fs vfs.FS, path string) (*sstable.Reader, error) {
-	f, err := fs.Open(path)
-	if err != nil {
-		return nil, err
+	err = t.findBad()
+	if len(t.bad) > 0 {
+		err = fmt.Errorf("%d blocks do not match their checksum, the first at %d", len(t.bad), t.bad[0].Offset)
 	}
-	readable, err := sstable.NewSimpleReadable(f)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	options := &pebble.Options{Merger: adder}
-	options.EnsureDefaults()
-	t, err := sstable.NewReader(context.Background(), readable, options.MakeReaderOptions())
-	if err != nil {
-		return nil, errors.Join(err, readable.Close())
-	}
-	return t, nil
+	return errors.Join(err, t.Close())
 }
 
 // Close waits for running operations, then closes the store. Later operations fail with ErrClosed. When operations do

@@ -26,10 +26,7 @@ func (s *Store) write(f func(*tx)) error {
 		return err
 	}
 	defer s.leave()
-	t := s.begin()
-	defer t.close()
-	f(t)
-	return t.commit(synced)
+	return s.batch(synced, func(t *tx) error { f(t); return nil })
 }
 
 // Lookup reads a record of a table. ErrNotFound when there is none.
