@@ -59,6 +59,7 @@ func (r *Relay) reload(ctx context.Context) bool {
 		return true
 	}
 	r.limiter.Configure(c.Relay.Policies)
+	r.addFilters(next)
 	r.configureWebhooks(next)
 	r.settings.Store(next)
 	r.watchHops(next)

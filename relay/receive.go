@@ -31,8 +31,8 @@ func (r *Relay) Rcpt(ctx context.Context, c *listener.Session, to envelope.Recip
 }
 
 // Data implements listener.Handler.
-func (r *Relay) Data(_ context.Context, c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
-	queued, err := r.receive(c, header, body)
+func (r *Relay) Data(ctx context.Context, c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
+	queued, err := r.receive(ctx, c, header, body)
 	return queued, r.countRefused(c, err)
 }
 
@@ -60,6 +60,9 @@ func (r *Relay) rcpt(ctx context.Context, c *listener.Session, to envelope.Recip
 	if err != nil {
 		return err
 	}
+	if err := r.filterClient(ctx, s, c, client, to.Address); err != nil {
+		return err
+	}
 	if err := r.verify(ctx, s, client, to.Address); err != nil {
 		return err
 	}
@@ -71,7 +74,7 @@ func (r *Relay) rcpt(ctx context.Context, c *listener.Session, to envelope.Recip
 }
 
 // receive is the first half of a message's path: judged, signed, stored and synced before the 250.
-func (r *Relay) receive(c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
+func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
 	s := r.settings.Load()
 	client := policy.ClientOf(c.User, c.Trusted)
 	verdict, err := s.policy.Header(client, header)
@@ -90,13 +93,18 @@ func (r *Relay) receive(c *listener.Session, header []byte, body io.Reader) (rep
 	if err != nil {
 		return reply.Reply{}, err
 	}
-	prefix := slices.Concat(signatures, received(c, s, w.ID(), now), added)
-	entries, err := w.Commit(prefix, entriesFor(c, client, verdict, now))
+	judged, err := r.filterMessage(ctx, s, c, w, added, header)
 	if err != nil {
 		return reply.Reply{}, err
 	}
+	prefix := slices.Concat(signatures, judged.Fields, received(c, s, w.ID(), now), added)
+	entries := entriesFor(c, client, verdict, now)
+	holdAll(entries, judged.Hold)
+	if entries, err = w.Commit(prefix, entries); err != nil {
+		return reply.Reply{}, err
+	}
 	r.schedule.Wake(entries...)
-	r.record(accepted(c, entries)...)
+	r.record(append(accepted(c, entries), held(entries, now)...)...)
 	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "queued as " + string(w.ID())}, nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/deliver"
+	"github.com/postrider/postrider/relay/filter"
 	"github.com/postrider/postrider/relay/health"
 	"github.com/postrider/postrider/relay/journal"
 	"github.com/postrider/postrider/relay/rate"
@@ -67,6 +68,8 @@ type Relay struct {
 	pressure *pressure
 	journal  *journal.Journal
 	webhooks *webhook.Hooks
+	// filterMetrics outlive the filters of a configuration.
+	filterMetrics *filter.Metrics
 	// quotes are the places in memory for messages that DSNs return whole.
 	quotes chan struct{}
 	// sinks are told of all that happens to mail. They do not change while the relay runs.
@@ -124,6 +127,7 @@ func open(o Options) (*Relay, error) {
 	r.pressure = &pressure{free: store.Free, memory: memoryInUse, pause: r.ports.caps.Pause, log: o.Log}
 	r.pressure.check()
 	r.webhooks = newWebhooks(r)
+	r.filterMetrics = filter.NewMetrics(r.metrics.registry)
 	r.sinks = append(r.sinks, r.webhooks)
 	return r, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/postrider/postrider/relay/dkim"
 	"github.com/postrider/postrider/relay/dns"
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/filter"
 	"github.com/postrider/postrider/relay/health"
 	"github.com/postrider/postrider/relay/policy"
 	"github.com/postrider/postrider/relay/reply"
@@ -20,10 +21,11 @@ import (
 // ones, and whoever works with the old ones finishes with them.
 type settings struct {
 	config   *config.Config
-	resolver dns.Resolver
+	resolver *dns.Client
 	router   *route.Router
 	policy   *policy.Policy
 	signers  *dkim.Signers
+	filters  *filter.Chain
 }
 
 // newSettings makes a configuration usable. The resolver of the settings before is kept if the same servers are

@@ -153,11 +153,11 @@ type unusable struct{ why error }
 
 func (u unusable) ask(context.Context, *Message) (opinion, error) { return opinion{}, u.why }
 
-// JudgesContent says whether there is a filter that wants to see messages.
-func (c *Chain) JudgesContent() bool { return len(c.content) > 0 }
+// JudgesContent says whether there is a filter that wants to see messages; never for a nil Chain.
+func (c *Chain) JudgesContent() bool { return c != nil && len(c.content) > 0 }
 
-// JudgesClients says whether there is a block list.
-func (c *Chain) JudgesClients() bool { return len(c.lists) > 0 }
+// JudgesClients says whether there is a block list; never for a nil Chain.
+func (c *Chain) JudgesClients() bool { return c != nil && len(c.lists) > 0 }
 
 // Client asks the block lists about a client. The error is a reply.Reply that refuses its mail.
 func (c *Chain) Client(ctx context.Context, addr netip.Addr) error {
@@ -171,13 +171,16 @@ func (c *Chain) Client(ctx context.Context, addr netip.Addr) error {
 
 // Message asks the filters about a message, one after the other. The error is a reply.Reply that refuses it, or the
 // trouble that kept its body from being read.
-func (c *Chain) Message(ctx context.Context, m *Message) (Verdict, error) {
-	ctx, cancel := context.WithTimeout(ctx, longest)
+func (c *Chain) Message(session context.Context, m *Message) (Verdict, error) {
+	ctx, cancel := context.WithTimeout(session, longest)
 	defer cancel()
 	var fields []field
 	var verdict Verdict
 	for _, f := range c.content {
 		o, err := f.question(ctx, m)
+		if session.Err() != nil { // nobody waits for a reply: that no filter gave a verdict means nothing
+			err = fmt.Errorf("filter %s was broken off: %w", f.Name, context.Cause(session))
+		}
 		if err != nil {
 			return Verdict{}, err
 		}
@@ -195,6 +198,8 @@ func (c *Chain) Message(ctx context.Context, m *Message) (Verdict, error) {
 		}
 		fields = append(fields, o.fields...)
 		if o.hold != "" && verdict.Hold == "" {
+			c.log.Info("held by a filter", "filter", f.Name, "spool_id", m.ID, "client", m.Client.Addr.String(),
+				"from", m.From, "reason", o.hold)
 			verdict.Hold = fmt.Sprintf("filter %s: %s", f.Name, o.hold)
 		}
 	}
