@@ -223,14 +223,18 @@ func checkPassword(values [][]byte) error {
 
 // checkSigningKeys wants at least one line; what follows whsec_ must be base64.
 func checkSigningKeys(values [][]byte) error {
-	lines := bytes.Fields(values[0])
-	for i, line := range lines {
+	keys := 0
+	for line := range bytes.Lines(values[0]) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 {
+			keys++
+		}
 		encoded, ok := bytes.CutPrefix(line, []byte("whsec_"))
 		if _, err := base64.StdEncoding.DecodeString(string(encoded)); ok && err != nil {
-			return fmt.Errorf("key %d of secret begins with whsec_, and what follows is not base64", i+1)
+			return fmt.Errorf("key %d of secret begins with whsec_, and what follows is not base64", keys)
 		}
 	}
-	if len(lines) == 0 {
+	if keys == 0 {
 		return errors.New("secret is empty")
 	}
 	return nil

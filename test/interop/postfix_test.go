@@ -117,53 +117,6 @@ func tells(postfix *peers.Postfix, domain string) error {
 	return fmt.Errorf("%d DSNs, none of them about %s", len(got), domain)
 }
 
-// A smart host wants STARTTLS with a private authority's certificate, and a password by one mechanism alone. While the
-// password is wrong mail waits; put right in the Secret, it is used without a restart.
-func TestPostfixAsSmartHost(t *testing.T) {
-	for _, mechanism := range []string{"plain", "login"} {
-		t.Run(mechanism, func(t *testing.T) { smartHost(t, mechanism) })
-	}
-}
-
-func smartHost(t *testing.T, mechanism string) {
-	p := newPlace(t)
-	const account, key = "relay@upstream.test", "s3cret of the account"
-	dovecot, err := peers.StartDovecot(peers.DovecotOptions{Dir: p.path("dovecot"), Address: p.ip(24), Users: map[string]string{account: key}})
-	p.must(err)
-	p.stopAfter(dovecot.Stop)
-	postfix := p.postfix(peers.PostfixOptions{Address: p.ip(25), Hostname: "mx.upstream.test", Domain: "upstream.test",
-		Extra: strings.Join([]string{
-			"smtpd_sasl_auth_enable = yes", "smtpd_sasl_type = dovecot", "smtpd_sasl_authenticated_header = yes",
-			fmt.Sprintf("smtpd_sasl_path = inet:%s:%d", p.ip(24), peers.SASLPort), "smtpd_sasl_mechanism_filter = " + mechanism,
-			"smtpd_tls_auth_only = yes", "smtpd_recipient_restrictions = permit_sasl_authenticated, reject", "",
-		}, "\n")})
-	p.dns("mx.upstream.test", "A "+p.ip(25))
-	manifest := trusting + `
-  routes:
-  - {name: up, smartHosts: [{host: mx.upstream.test, port: 25, secretRef: {name: up}, caSecretRef: {name: ca}}]}
-`
-	ca := secret("ca", map[string]string{"ca.crt": string(world.ca.PEM())})
-	r := p.relay(manifest, ca, secret("up", map[string]string{"username": account, "password": "wrong"}))
-	message := text("sender@upstream.test", "ada@upstream.test", "by "+mechanism, 3)
-	r.accepts(submission{Source: p.ip(trusted), From: "sender@upstream.test", To: []string{"ada@upstream.test"}, Message: message})
-	eventually(t, "it waits, and the relay says why", func() error {
-		s, err := r.status()
-		if err != nil || s.Queue.Deferred == 1 && len(s.Slowest) == 1 && strings.Contains(s.Slowest[0].Reply, "535") {
-			return err
-		}
-		return fmt.Errorf("status is %+v", s)
-	})
-
-	r.write(manifest, ca, secret("up", map[string]string{"username": account, "password": key}))
-	eventually(t, "Postfix has it as it was sent", func() error { return has(postfix, "upstream.test", message) })
-	r.settles(status.Ledger{Accepted: 1, Delivered: 1})
-	got, err := postfix.Messages("upstream.test")
-	p.must(err)
-	if raw := string(got[0].Raw); !strings.Contains(raw, "(Authenticated sender: "+account+")") || !strings.Contains(raw, "(using TLSv1.3") {
-		t.Errorf("Postfix does not say that the relay authenticated under TLS:\n%s", raw)
-	}
-}
-
 // While the primary is down its mail is taken and held. When it is back it is found so, and gets everything; what it
 // would refuse, the backup refuses then.
 func TestPostfixAsPrimary(t *testing.T) {

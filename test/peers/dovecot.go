@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,8 @@ type DovecotOptions struct {
 	// Quota, in octets, is how much a user's mailbox may hold; who is not listed has no limit. Going over it is found
 	// out only once a message is there.
 	Quota map[string]int
+	// TokenKey is what access tokens are signed with (JWT, HS256), with the user name as sub; nil for no tokens.
+	TokenKey []byte
 }
 
 // Ports of a Dovecot.
@@ -51,9 +54,13 @@ func StartDovecot(o DovecotOptions) (*Dovecot, error) {
 		users.WriteString("\n")
 	}
 	values := map[string]string{"dir": o.Dir, "address": o.Address, "lmtp": strconv.Itoa(LMTPPort), "imap": strconv.Itoa(IMAPPort), "sasl": strconv.Itoa(SASLPort)}
-	if err := errors.Join(os.MkdirAll(d.path("run"), 0o755), os.MkdirAll(d.path("mail"), 0o755), os.Chown(d.path("mail"), nobody, nobody),
+	conf := dovecotConf
+	if o.TokenKey != nil {
+		conf += tokensConf
+	}
+	if err := errors.Join(d.writeTokenKey(), os.MkdirAll(d.path("run"), 0o755), os.MkdirAll(d.path("mail"), 0o755), os.Chown(d.path("mail"), nobody, nobody),
 		os.WriteFile(d.path("users"), []byte(users.String()), 0o644),
-		os.WriteFile(d.path("dovecot.conf"), []byte(fill(dovecotConf, values)), 0o644)); err != nil {
+		os.WriteFile(d.path("dovecot.conf"), []byte(fill(conf, values)), 0o644)); err != nil {
 		return nil, err
 	}
 	var err error
@@ -64,6 +71,21 @@ func StartDovecot(o DovecotOptions) (*Dovecot, error) {
 		return nil, fmt.Errorf("%w: %s", err, tail(log))
 	}
 	return d, nil
+}
+
+// writeTokenKey writes the key where Dovecot looks for that of tokens which name neither party nor key.
+func (d *Dovecot) writeTokenKey() error {
+	if d.o.TokenKey == nil {
+		return nil
+	}
+	return errors.Join(
+		os.MkdirAll(d.path("keys/default/HS256"), 0o755),
+		os.WriteFile(d.path("keys/default/HS256/default"), []byte(base64.StdEncoding.EncodeToString(d.o.TokenKey)), 0o644),
+		os.WriteFile(d.path("tokens.conf"), []byte(fill(`introspection_mode = local
+local_validation_key_dict = fs:posix:prefix={dir}/keys/
+username_attribute = sub
+`, map[string]string{"dir": d.o.Dir})), 0o644),
+	)
 }
 
 func (d *Dovecot) path(name string) string { return filepath.Join(d.o.Dir, name) }
@@ -120,5 +142,13 @@ service auth {
 }
 service stats {
   chroot =
+}
+`
+
+const tokensConf = `auth_mechanisms = plain login xoauth2
+passdb {
+  driver = oauth2
+  mechanisms = xoauth2
+  args = {dir}/tokens.conf
 }
 `
