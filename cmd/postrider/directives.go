@@ -308,8 +308,8 @@ func printDirected(s streams, o output, done []directed) error {
 		if d.Ended != nil {
 			until = "ended"
 		}
-		if _, err := fmt.Fprintf(s.out, "%s: directive %s, %s %s, %s; %d recipients in the queue changed\n",
-			d.Relay, d.ID, d.Act, printable(d.Scope.String()), until, d.Recipients); err != nil {
+		if _, err := fmt.Fprintf(s.out, "%s: directive %s, %s %s, %s; %s in the queue changed\n",
+			d.Relay, d.ID, d.Act, printable(d.Scope.String()), until, several(d.Recipients, "recipient")); err != nil {
 			return err
 		}
 	}

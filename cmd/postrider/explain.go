@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -103,8 +102,12 @@ func printExplanations(s streams, o output, relays []relayExplanations, now time
 }
 
 func printExplanation(s streams, relay string, x admin.Explanation, now time.Time) error {
-	_, err := fmt.Fprintf(s.out, "%s: %s recipients for %s in %d messages, the oldest %s\n  %s\n", relay,
-		strconv.Itoa(x.Recipients), printable(x.Domain), x.Entries, x.ID, printable(x.Sentence))
+	what := fmt.Sprintf("message %s", x.ID)
+	if x.Entries > 1 {
+		what = fmt.Sprintf("%d messages, the oldest %s", x.Entries, x.ID)
+	}
+	_, err := fmt.Fprintf(s.out, "%s: %s for %s in %s\n  %s\n", relay,
+		several(x.Recipients, "recipient"), printable(x.Domain), what, printable(x.Sentence))
 	if err != nil {
 		return err
 	}
@@ -113,7 +116,7 @@ func printExplanation(s streams, relay string, x admin.Explanation, now time.Tim
 		fields = append(fields, "next in "+ago(now, *x.Due))
 	}
 	if x.Attempts > 0 {
-		fields = append(fields, fmt.Sprintf("%d attempts", x.Attempts))
+		fields = append(fields, several(x.Attempts, "attempt"))
 	}
 	if x.Policy != "" {
 		fields = append(fields, "policy "+x.Policy)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -73,4 +74,12 @@ func elide(s string, most int) string {
 	}
 	head := most / 3
 	return string(runes[:head]) + "…" + string(runes[len(runes)-(most-head-1):])
+}
+
+// several is a number of things: "1 message", "2 messages".
+func several(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.Itoa(n) + " " + thing
 }
