@@ -8,6 +8,7 @@ import (
 	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
+	"github.com/postrider/postrider/relay/health"
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/spool"
 	"github.com/postrider/postrider/relay/status"
@@ -26,7 +27,9 @@ type facts struct {
 	opens time.Time
 	// directive is the one that counts for it, or that held it; nil for none.
 	directive *directive.Directive
-	now       time.Time
+	// down says since when it has no next hop that is up, if so.
+	down health.State
+	now  time.Time
 }
 
 // explain says why an entry waits. It is the one decision behind status and explain: the first that holds of held,
@@ -101,7 +104,9 @@ func (f *facts) explainDelay(x *admin.Explanation, last *envelope.Outcome) {
 		x.Sentence = fmt.Sprintf("There is no room for it among the mail that goes next; it is looked at again at %s.", clock(*x.Due))
 		return
 	}
-	x.Reason, x.Since = deferral(last.Reply), last.At
+	if x.Reason, x.Since = deferral(last.Reply), last.At; f.down.Down {
+		x.Reason, x.Since = status.NextHopDown, f.down.Since
+	}
 	switch x.Reason {
 	case status.LookupFailed:
 		x.Sentence = fmt.Sprintf("DNS gave no answer at %s; the next attempt is at %s.", clock(last.At), clock(*x.Due))
@@ -123,7 +128,7 @@ func clock(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // facts gathers what explain wants to know of an entry.
 func (r *Relay) facts(e envelope.Envelope, waiting map[string]schedule.Waiting, now time.Time) facts {
-	f := facts{entry: e, now: now, directive: r.directiveFor(&e, now)}
+	f := facts{entry: e, now: now, directive: r.directiveFor(&e, now), down: r.nextHopDown(&e)}
 	f.waiting, f.inMemory = r.schedule.Reason(e.Key())
 	if w := waiting[e.Domain]; !f.inMemory && w.Reason == schedule.RateLimited && (e.Attempts() == 0 || !e.Due().After(now)) {
 		f.waiting, f.inMemory = w, true // it found no room behind what the limit holds up

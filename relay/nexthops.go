@@ -188,6 +188,28 @@ func (r *Relay) probeForFlush(sel admin.Selection) {
 	r.hops.Probe(ctx, keys)
 }
 
+// nextHopDown says since when an entry has no next hop that is up, if so.
+func (r *Relay) nextHopDown(e *envelope.Envelope) health.State {
+	s := r.settings.Load()
+	if s == nil {
+		return health.State{}
+	}
+	return s.router.Down(e.SenderDomain(), e.Domain)
+}
+
+// farthest is how far ahead an attempt may put mail off: the longest wait, or the end of a suspension.
+func (r *Relay) farthest() time.Duration {
+	var far time.Duration
+	if s := r.settings.Load(); s != nil {
+		far = s.retry(time.Time{}, 1).Max * 5 / 4 // the jitter's
+	}
+	now := time.Now()
+	for _, d := range r.directives.Current().List() {
+		far = max(far, d.Until.Add(spread).Sub(now))
+	}
+	return far
+}
+
 // hopGauge is the metric that says which next hops are up. Its only label is what an admin wrote down.
 type hopGauge struct{ relay *Relay }
 

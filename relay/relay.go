@@ -116,6 +116,7 @@ func open(o Options) (*Relay, error) {
 		Store:       store,
 		Limiter:     r.limiter,
 		Site:        r.site,
+		Farthest:    r.farthest,
 		MaxInFlight: attempts,
 	})
 	if r.directives, err = openDirectives(store); err != nil {

@@ -76,7 +76,8 @@ func (r *Relay) slowest(destinations []spool.Destination) []status.Destination {
 			continue // it has gone since
 		}
 		if err == nil {
-			f := facts{entry: entries[0], directive: r.directiveFor(&entries[0], now), now: now}
+			e := &entries[0]
+			f := facts{entry: *e, directive: r.directiveFor(e, now), down: r.nextHopDown(e), now: now}
 			f.waiting, f.inMemory = waiting[d.Domain]
 			x := explain(f)
 			to.Reason, to.Since, to.Reply = x.Reason, x.Since, x.Reply

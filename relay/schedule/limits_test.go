@@ -85,6 +85,15 @@ func (f *shelf) Postpone(keys []envelope.Key, to func() time.Time) error {
 	return nil
 }
 
+func (f *shelf) PullIn(keys []envelope.Key, limit, to time.Time) error {
+	for _, k := range keys {
+		if f.items[k].Due.After(limit) {
+			f.move(k, to)
+		}
+	}
+	return nil
+}
+
 func (f *shelf) move(k envelope.Key, due time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -25,7 +25,7 @@ const (
 )
 
 // Run reads what is due from disk and watches the clock, until ctx is done. It returns ctx's error, after
-// everything it started has ended. A turn of its loop reads at most two windows of the due index, so that a long
+// everything it started has ended. A turn of its loop reads at most three windows of the due index, so that a long
 // one keeps neither the clock nor other queues waiting.
 func (s *Scheduler) Run(ctx context.Context) error {
 	var asking sync.WaitGroup
@@ -105,8 +105,11 @@ func (s *Scheduler) scanDue() bool {
 
 // scan takes into memory the next window of what has become due.
 func (s *Scheduler) scan() {
-	now := s.beginScan()
+	now, whole := s.beginScan()
 	next, err := s.read(now)
+	if err == nil && s.pullIn(now, whole) {
+		next = now
+	}
 	if err != nil {
 		s.o.Log.Error("the due index cannot be read; trying again", "error", err)
 		next = now.Add(settle)
@@ -117,13 +120,13 @@ func (s *Scheduler) scan() {
 }
 
 // beginScan sets the latest time of the next scan; what happens during this one may want it earlier.
-func (s *Scheduler) beginScan() time.Time {
+func (s *Scheduler) beginScan() (now time.Time, whole bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.o.Now()
+	now = s.o.Now()
 	s.ended = map[envelope.Key]struct{}{}
 	s.scanned, s.scanAt = now, now.Add(safetyScan)
-	whole := s.whole || now.Sub(s.scannedWhole) >= safetyScan
+	whole = s.whole || now.Sub(s.scannedWhole) >= safetyScan
 	if whole {
 		s.whole, s.scannedWhole, s.cursor = false, now, spool.Cursor{}
 	}
@@ -133,7 +136,7 @@ func (s *Scheduler) beginScan() time.Time {
 		}
 		s.refillIfLow(t) // the room it wanted may have come free elsewhere
 	}
-	return now
+	return now, whole
 }
 
 // read offers one window of the due index. It returns when to go on: at once when there may be more, else when
@@ -159,6 +162,42 @@ func (s *Scheduler) read(now time.Time) (time.Time, error) {
 		return soon, err
 	}
 	return now.Add(items[0].Due.Sub(now)), nil // by the clock that is never set
+}
+
+// pullIn makes a window of that due which is due so late that only a clock that ran ahead can have put it there: it
+// would wait for as long as the clock was wrong. It says whether there was any. Each whole scan looks from the
+// beginning.
+func (s *Scheduler) pullIn(now time.Time, whole bool) bool {
+	if s.o.Farthest == nil || !whole && s.strays == nil {
+		return false
+	}
+	limit := now.Add(max(s.o.Farthest(), 2*horizon) + envelope.AttemptLease)
+	from := spool.After(limit)
+	if !whole {
+		from = *s.strays
+	}
+	strays, after, err := s.o.Store.Due(from, time.Unix(0, math.MaxInt64), window)
+	if err == nil && len(strays) > 0 {
+		s.o.Log.Warn("mail was due too late, as after a clock was set back: it is due now", "entries", len(strays), "first", strays[0].Due)
+		err = s.o.Store.PullIn(keysOf(strays), limit, now)
+	}
+	if err != nil {
+		s.o.Log.Error("mail that is due too late stays so", "error", err)
+	}
+	if err != nil || len(strays) == 0 {
+		s.strays = nil
+		return false
+	}
+	s.strays = &after
+	return true
+}
+
+func keysOf(items []spool.Item) []envelope.Key {
+	keys := make([]envelope.Key, len(items))
+	for i := range items {
+		keys[i] = items[i].Key
+	}
+	return keys
 }
 
 // busy says that attempts are in flight.

@@ -24,6 +24,8 @@ type Store interface {
 	Due(from spool.Cursor, until time.Time, limit int) ([]spool.Item, spool.Cursor, error)
 	// Postpone moves the due time of entries to what to returns, asked once for each.
 	Postpone(keys []envelope.Key, to func() time.Time) error
+	// PullIn moves what of the entries is due after limit to an earlier time.
+	PullIn(keys []envelope.Key, limit, to time.Time) error
 }
 
 // Options are what a scheduler works with.
@@ -33,6 +35,9 @@ type Options struct {
 	// Site says where mail of a sender domain for a domain goes. It may take its time, is called from several
 	// goroutines, and must not outlive its context by much.
 	Site func(ctx context.Context, senderDomain, domain string) string
+	// Farthest is how far ahead mail that was deferred may be due. What is due later was put there by a clock that ran
+	// ahead, and is due now; nil for any time.
+	Farthest func() time.Duration
 	// Now is the time; time.Now when nil.
 	Now func() time.Time
 	// Log is told when the spool cannot be read; slog.Default() when nil.
@@ -81,6 +86,7 @@ type Scheduler struct {
 	refills      deque[*tenant]       // queues that have room again and more on disk
 	behind       map[*tenant]struct{} // queues that have more on disk
 	cursor       spool.Cursor         // up to here the due index was read; Run's alone
+	strays       *spool.Cursor        // up to here what is due too late was pulled in; nil when there was no more; Run's alone
 }
 
 // entry is the name of a spool entry in memory.
