@@ -53,7 +53,7 @@ func explain(f facts) admin.Explanation {
 		x.Sentence = "An attempt is running."
 	case f.directive != nil && f.directive.Act == directive.Suspend:
 		x.Reason, x.Since, x.Directive = status.Suspended, later(f.directive.Since, e.Accepted), f.directive
-		x.Sentence = fmt.Sprintf("Directive %s suspends %s until %s: %s.",
+		x.Sentence = fmt.Sprintf("Directive %s suspends %s until %s (%s).",
 			f.directive.ID, f.directive.Scope, clock(f.directive.Until), f.directive.Reason)
 	case f.inMemory && f.waiting.Reason == schedule.RateLimited:
 		f.explainLimit(&x)
@@ -74,10 +74,10 @@ func (f *facts) explainHold(x *admin.Explanation) {
 	if d := f.directive; d != nil && d.Holds(e) {
 		until := d.Until
 		x.Since, x.Due, x.Directive = later(d.Since, e.Accepted), &until, d
-		x.Sentence = fmt.Sprintf("Directive %s holds %s until %s: %s.", d.ID, d.Scope, clock(until), d.Reason)
+		x.Sentence = fmt.Sprintf("Directive %s holds %s until %s (%s).", d.ID, d.Scope, clock(until), d.Reason)
 		return
 	}
-	x.Sentence = fmt.Sprintf("It is held until an admin releases it: %s.", e.Held)
+	x.Sentence = fmt.Sprintf("It is held until an admin releases it (%s).", e.Held)
 }
 
 func (f *facts) explainLimit(x *admin.Explanation) {
@@ -111,7 +111,7 @@ func (f *facts) explainDelay(x *admin.Explanation, last *envelope.Outcome) {
 	case status.LookupFailed:
 		x.Sentence = fmt.Sprintf("DNS gave no answer at %s; the next attempt is at %s.", clock(last.At), clock(*x.Due))
 	case status.NextHopDown:
-		x.Sentence = fmt.Sprintf("Its next hop is down; it goes when that is up again, or is looked at again at %s.", clock(*x.Due))
+		x.Sentence = fmt.Sprintf("Its next hop is down; it goes when that is up again, and is looked at again at %s.", clock(*x.Due))
 	default:
 		x.Sentence = fmt.Sprintf("Attempt %d was put off at %s; the next one is at %s.", x.Attempts, clock(last.At), clock(*x.Due))
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
+	"github.com/postrider/postrider/relay/health"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/status"
@@ -59,18 +60,20 @@ func TestExplain(t *testing.T) {
 			status.LookupFailed, ago(time.Minute), later, "DNS gave no answer at 2026-11-02T11:59:00Z"},
 		{"next hop down", facts{entry: tried(1, later, ended("4.4.1", "smtp.test:25 has been down since 2026-11-02T11:00:00Z: refused"))},
 			status.NextHopDown, ago(time.Minute), later, "next hop is down"},
+		{"its next hop went down since", facts{entry: tried(1, later, ended("4.4.1", "connection refused")), down: health.State{Down: true, Since: ago(2 * time.Second)}},
+			status.NextHopDown, ago(2 * time.Second), later, "goes when that is up again"},
 		{"rate limited, opens by itself", facts{entry: tried(0, ago(time.Hour), nil), waiting: in(schedule.RateLimited, "gentle"), inMemory: true, opens: open},
 			status.RateLimited, ago(time.Second), open, "Policy gentle lets no more go until 2026-11-02T12:00:07Z"},
 		{"rate limited, by connections", facts{entry: tried(0, ago(time.Hour), nil), waiting: in(schedule.RateLimited, "gentle"), inMemory: true},
 			status.RateLimited, ago(time.Second), time.Time{}, "until another delivery ends"},
 		{"held by an admin", facts{entry: heldBy("wrong list")},
-			status.Held, ago(time.Hour), time.Time{}, "until an admin releases it: wrong list"},
+			status.Held, ago(time.Hour), time.Time{}, "until an admin releases it (wrong list)"},
 		{"held by an admin while a directive suspends", facts{entry: heldBy("wrong list"), directive: act(directive.Suspend)},
-			status.Held, ago(time.Hour), time.Time{}, "until an admin releases it: wrong list"},
+			status.Held, ago(time.Hour), time.Time{}, "until an admin releases it (wrong list)"},
 		{"held by a directive", facts{entry: heldBy(act(directive.Hold).HeldText()), directive: act(directive.Hold)},
-			status.Held, ago(10 * time.Minute), now.Add(time.Hour), "Directive d1 holds mail for x.test until 2026-11-02T13:00:00Z: migration"},
+			status.Held, ago(10 * time.Minute), now.Add(time.Hour), "Directive d1 holds mail for x.test until 2026-11-02T13:00:00Z (migration)"},
 		{"suspended, kept back", facts{entry: tried(0, now.Add(time.Hour), nil), directive: act(directive.Suspend)},
-			status.Suspended, ago(10 * time.Minute), now.Add(time.Hour), "Directive d1 suspends mail for x.test until 2026-11-02T13:00:00Z: migration"},
+			status.Suspended, ago(10 * time.Minute), now.Add(time.Hour), "Directive d1 suspends mail for x.test until 2026-11-02T13:00:00Z (migration)"},
 		{"suspended, not met yet", facts{entry: tried(0, ago(time.Hour), nil), waiting: in(schedule.RateLimited, "gentle"), inMemory: true, directive: act(directive.Suspend)},
 			status.Suspended, ago(10 * time.Minute), ago(time.Hour), "suspends"},
 		{"in flight while a suspension begins", facts{entry: tried(1, later, nil), waiting: in(schedule.InFlight, ""), inMemory: true, directive: act(directive.Suspend)},
