@@ -177,6 +177,18 @@ func TestAStaleConnectionIsReplacedBeforeOneFlight(t *testing.T) {
 	}
 }
 
+// The message may have arrived when a connection that waited falls silent: it is not sent again at once.
+func TestSilenceAfterOneFlightIsNoStaleConnection(t *testing.T) {
+	once := []smtptest.Step{smtptest.Reply("250 ok"), {}}
+	p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{"EHLO": chunking, "MAIL": once, "RCPT": once, "BDAT": once}})
+	c := newImpatient(t)
+	wantReplies(t, do(t, c, mail("a@x.test"), plan(hop(p.Port()))), "250")
+	wantReplies(t, do(t, c, mail("a@x.test"), plan(hop(p.Port()))), "421 4.4.2 time-out")
+	if p.Connections() != 1 || len(p.Contents()) != 2 {
+		t.Errorf("%d connections, %d messages", p.Connections(), len(p.Contents()))
+	}
+}
+
 // The peer hangs up before the message is out: it cannot have arrived, and another host may have it.
 func TestAFlightThatWasNotSentGoesToTheNextHost(t *testing.T) {
 	s := newSink(t, smtptest.Options{})

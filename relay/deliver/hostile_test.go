@@ -103,6 +103,13 @@ func TestHostilePeers(t *testing.T) {
 	}
 }
 
+// Refusals that were sent before there was anything to refuse are no answers: they would bounce the mail.
+func TestRepliesThatWereNotAskedForDecideNothing(t *testing.T) {
+	p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{
+		"EHLO": {smtptest.Reply("250-peer.test", "250 PIPELINING", "550 5.7.1 no", "550 5.7.1 no", "550 5.7.1 no")}}})
+	wantReplies(t, do(t, newClient(t), mail("a@x.test"), plan(hop(p.Port()))), "451 4.5.0")
+}
+
 // tlsFor wants TLS where the script has it: plaintext would be spoken otherwise, and the mail delivered.
 func tlsFor(steps map[string][]smtptest.Step) config.HopTLS {
 	if steps["STARTTLS"] != nil {

@@ -25,6 +25,7 @@ import (
 type world struct {
 	hosts   map[string]func(net.Conn)
 	dialled []string
+	seen    []error // by Observe
 	began   time.Time
 	wait    sync.WaitGroup
 }
@@ -48,7 +49,7 @@ func (w *world) dial(ctx context.Context, _, address string) (net.Conn, error) {
 func (w *world) run(t *testing.T, test func(t *testing.T, c *deliver.Client)) {
 	synctest.Test(t, func(t *testing.T) {
 		w.began = time.Now()
-		c := deliver.New(deliver.Options{Dial: w.dial})
+		c := deliver.New(deliver.Options{Dial: w.dial, Observe: func(_ route.Hop, err error) { w.seen = append(w.seen, err) }})
 		test(t, c)
 		c.CloseIdle()
 		w.wait.Wait()
@@ -112,6 +113,27 @@ func TestNoReplyAfterTheDotIsWaitedForTenMinutes(t *testing.T) {
 	})
 }
 
+// A server may answer everything at once, when it has dealt with the message. To give up before would make a duplicate.
+func TestTheRepliesToOneFlightMayTakeAsLongAsThatToTheMessage(t *testing.T) {
+	w := &world{hosts: map[string]func(net.Conn){one: func(c net.Conn) {
+		r := bufio.NewReader(c)
+		fmt.Fprintf(c, "220 hi\r\n")
+		_, _ = r.ReadString('\n')
+		fmt.Fprintf(c, "250-mx.test\r\n250-PIPELINING\r\n250 CHUNKING\r\n")
+		for line := ""; !strings.HasPrefix(line, "BDAT"); {
+			line, _ = r.ReadString('\n')
+		}
+		_, _ = io.CopyN(io.Discard, r, int64(len(content)))
+		time.Sleep(9 * time.Minute)
+		fmt.Fprintf(c, "250 mail\r\n250 rcpt\r\n250 kept\r\n")
+		_, _ = io.Copy(io.Discard, r)
+	}}}
+	w.run(t, func(t *testing.T, c *deliver.Client) {
+		wantReplies(t, do(t, c, mail("a@x.test"), hosts(one)), "250 kept")
+		w.took(t, 9*time.Minute)
+	})
+}
+
 func TestABlackHoleCostsItsTimeOnce(t *testing.T) {
 	w := &world{hosts: map[string]func(net.Conn){three: friendly("250 kept\r\n")}}
 	w.run(t, func(t *testing.T, c *deliver.Client) {
@@ -141,14 +163,15 @@ func TestTheOnlyAddressesAreTriedWhateverTheyDidBefore(t *testing.T) {
 		if !slices.Equal(w.dialled, []string{one, two, one, two}) {
 			t.Errorf("dialled %q", w.dialled)
 		}
-		w.hosts = map[string]func(net.Conn){one: friendly("250 kept\r\n")}
+		w.hosts = map[string]func(net.Conn){one: friendly("250 kept\r\n"), three: friendly("250 kept\r\n")}
 		if err := c.Greet(t.Context(), "relay.test", hosts(one).Hops[0]); err != nil {
 			t.Error(err)
 		}
+		c.CloseIdle()
 		w.dialled = nil
-		wantReplies(t, do(t, c, mail("a@x.test"), hosts(one, two)), "250 kept")
-		if len(w.dialled) != 0 {
-			t.Errorf("dialled %q: it is up again", w.dialled)
+		wantReplies(t, do(t, c, mail("a@x.test"), hosts(one, three)), "250 kept")
+		if !slices.Equal(w.dialled, []string{one}) {
+			t.Errorf("dialled %q: the first is up again", w.dialled)
 		}
 	})
 }
@@ -159,6 +182,9 @@ func TestAnAttemptThatWeBreakOffBlamesNobody(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		c.Do(ctx, "relay.test", mail("a@x.test"), open, hosts(one, two))
+		if len(w.dialled) != 1 || len(w.seen) != 0 {
+			t.Errorf("dialled %q, saw %v", w.dialled, w.seen)
+		}
 		w.dialled, w.hosts[one] = nil, friendly("250 kept\r\n")
 		wantReplies(t, do(t, c, mail("a@x.test"), hosts(one, two)), "250 kept")
 		if !slices.Equal(w.dialled, []string{one}) {
