@@ -16,9 +16,10 @@ import (
 	"github.com/postrider/postrider/relay/message"
 )
 
-// What a milter may ask for: to add header fields, and to have a message held. Without the second, milters that know
-// it refuse to work at all. All other changes are not offered.
-const milterActions = milter.OptAddHeader | milter.OptQuarantine
+// What a milter is offered: to add header fields, and to have a message held. To change fields is offered because
+// OpenDKIM, for one, refuses to work otherwise, and is not done: a milter that wants it for a message has given no
+// verdict that we could keep. Changes of the body and of the envelope are not offered.
+const milterActions = milter.OptAddHeader | milter.OptQuarantine | milter.OptChangeHeader
 
 // milterSteps are the steps that a milter may ask to be spared: those of the protocol's version 2, which all speak.
 const milterSteps = milter.OptNoConnect | milter.OptNoHelo | milter.OptNoMailFrom | milter.OptNoRcptTo |
@@ -212,7 +213,7 @@ func (d *dialog) final(changes []milter.ModifyAction, action *milter.Action) (op
 				o.hold = reason
 			}
 		default:
-			return opinion{}, fmt.Errorf("the milter wants a change that it was not offered: %q", rune(c.Code))
+			return opinion{}, fmt.Errorf("the milter wants a change that is not made here: %q", rune(c.Code))
 		}
 	}
 	return o, nil
