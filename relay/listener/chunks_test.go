@@ -126,7 +126,8 @@ func TestOctetsOfChunksAreNoCommands(t *testing.T) {
 	p.send(chunk(smuggled, true))
 	p.expect("554 5.5.1")
 	p.do("RCPT TO:<b@example.org>", "250 ")
-	p.send(chunk("A: b\r\n\r\nbare\nline feed\r\n"+smuggled, false) + chunk(smuggled, true))
+	long := strings.Repeat("x", 3*readBuffer) + "\r\n" // what is refused was not read to its end
+	p.send(chunk("A: b\r\n\r\nbare\nline feed\r\n"+long+smuggled, false) + chunk(smuggled, true))
 	p.expect("550 5.6.0")
 	p.expect("503 5.5.1")
 	p.do("DATA", "503 5.5.1", "RCPT TO:<b@example.org>", "503 5.5.1", "MAIL FROM:<>", "250 ")

@@ -272,6 +272,21 @@ func TestSlowLine(t *testing.T) {
 	})
 }
 
+// TestSpeedIsNotSavedUp: a peer that was fast may not be silent for longer than any other.
+func TestSpeedIsNotSavedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := piped(t, nil)
+		said := listen(c)
+		start := time.Now()
+		if err := write(c, upToData+strings.Repeat(strings.Repeat("x", 1022)+"\r\n", 1000)); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-said; !strings.Contains(got, "421 4.4.2") || time.Since(start) > 6*time.Minute {
+			t.Errorf("after %s: %q", time.Since(start), got)
+		}
+	})
+}
+
 // TestOurOwnTimeIsNotThePeers: what a Handler takes to answer is not held against the peer.
 func TestOurOwnTimeIsNotThePeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -77,6 +77,10 @@ func TestNormalizeCounts(t *testing.T) {
 			t.Errorf("%d octets: %v, want %v", left, err, want)
 		}
 	}
+	m := &message{in: bufio.NewReader(strings.NewReader("a\n")), left: 2, normalize: true, raw: true}
+	if _, err := io.ReadAll(m); !errors.Is(err, errLongMessage) {
+		t.Errorf("in chunks: %v, want %v", err, errLongMessage)
+	}
 }
 
 // TestNormalizeIsASetting: in a session, for DATA and BDAT, and for the header too.
