@@ -264,6 +264,46 @@ func TestAServerThatLiesIsNotBelieved(t *testing.T) {
 	}
 }
 
+func TestForeignAddressesInAnAnswerAreIgnored(t *testing.T) {
+	d := newServer(t)
+	d.Answer("mx.x.test", func(request *mdns.Msg) *mdns.Msg {
+		m := new(mdns.Msg).SetReply(request)
+		evil, _ := mdns.NewRR("other.test. 60 IN A 10.0.0.1")
+		alias, _ := mdns.NewRR("other.test. 60 IN CNAME evil.test.")
+		target, _ := mdns.NewRR("evil.test. 60 IN A 10.0.0.2")
+		m.Answer = []mdns.RR{alias, target, evil}
+		if request.Question[0].Qtype == mdns.TypeA {
+			good, _ := mdns.NewRR("mx.x.test. 60 IN A 192.0.2.1")
+			m.Answer = append(m.Answer, good)
+		}
+		return m
+	})
+	got, err := newClient(d.Addr()).Addrs(t.Context(), "mx.x.test")
+	if err != nil || len(got) != 1 || got[0] != netip.MustParseAddr("192.0.2.1") {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestALongChainOfAliasesIsNotFollowed(t *testing.T) {
+	d := newServer(t)
+	d.Answer("x.test", func(request *mdns.Msg) *mdns.Msg {
+		m := new(mdns.Msg).SetReply(request)
+		owner := "x.test."
+		for i := range 15 {
+			target := fmt.Sprintf("x%d.test.", i)
+			alias, _ := mdns.NewRR(owner + " 60 IN CNAME " + target)
+			m.Answer = append(m.Answer, alias)
+			owner = target
+		}
+		end, _ := mdns.NewRR(owner + " 60 IN A 192.0.2.1")
+		m.Answer = append(m.Answer, end)
+		return m
+	})
+	if got, err := newClient(d.Addr()).Addrs(t.Context(), "x.test"); err == nil || dns.NotFound(err) {
+		t.Errorf("got %v, %v; want a temporary error", got, err)
+	}
+}
+
 func TestForeignRecordsInAnAnswerAreIgnored(t *testing.T) {
 	d := newServer(t)
 	d.Answer("x.test", func(request *mdns.Msg) *mdns.Msg {

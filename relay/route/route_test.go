@@ -124,6 +124,8 @@ func TestPlanMX(t *testing.T) {
 		{"nx.test", "", "550 5.1.2"},
 		{"nothing.test", "", "550 5.4.4"},
 		{"[127.0.0.1]", "", "550 5.1.2"},
+		{"1.1.1.1", "", "550 5.1.2"},
+		{"2606:4700::1", "", "550 5.1.2"},
 		{"servfail.test", "", "451 4.4.3 look up MX of servfail.test: SERVFAIL"},
 		{"bareslow.test", "", "451 4.4.3"},
 		{"private.test", "", "451 4.4.0 inside.test[10.0.0.1]: not a public address, and mx.allowCIDRs does not hold it"},
@@ -143,6 +145,32 @@ func TestPlanMX(t *testing.T) {
 				t.Errorf("plan %+v", p)
 			}
 		})
+	}
+}
+
+// What strangers write into their DNS must not make us connect to our own network (RFC 5321 §5.1 knows no such bound;
+// metadata services do).
+func TestAnMXMayNotPointInside(t *testing.T) {
+	for _, address := range []string{
+		"127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
+		"255.255.255.255", "224.0.0.1", "::1", "::", "fe80::1", "fc00::1", "fd00::1", "ff02::1", "::ffff:127.0.0.1",
+		"::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "2002:7f00:1::", "2001:db8::1",
+	} {
+		lie := zone{
+			mx:    map[string][]dns.MX{"liar.test": {{Host: "mx.liar.test", Preference: 10}}},
+			addrs: map[string][]netip.Addr{"mx.liar.test": addrs(address), "bare.test": addrs(address, "1.1.1.1")},
+		}
+		r, err := New(Options{Config: &config.Config{Relay: config.Relay{Hostname: "relay.test"}}, Resolver: lie})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.Plan(t.Context(), &envelope.Envelope{Domain: "liar.test"})
+		if err == nil || !strings.HasPrefix(err.Error(), "451 4.4.0 mx.liar.test["+address+"]: not a public address") {
+			t.Errorf("%s: %s, %v", address, show(p), err)
+		}
+		if p, err := r.Plan(t.Context(), &envelope.Envelope{Domain: "bare.test"}); err != nil || show(p) != "bare.test:25 1.1.1.1" {
+			t.Errorf("%s beside a public address: %s, %v", address, show(p), err)
+		}
 	}
 }
 
