@@ -109,7 +109,7 @@ func open(o Options) (*Relay, error) {
 		journal: journal.New(journal.Options{Dir: filepath.Join(o.DataDir, "journal"), Log: o.Log}),
 	}
 	r.sinks = []sink{r.journal}
-	r.client = deliver.New(deliver.Options{Observe: r.observeHop})
+	r.client = deliver.New(deliver.Options{Observe: r.observeHop, Log: o.Log})
 	r.verifier = verify.New(verify.Options{Prober: r.client})
 	r.hops = health.New(health.Options{Probe: r.probeHop, Changed: r.hopChanged, Risen: r.resync})
 	r.schedule = schedule.New(schedule.Options{

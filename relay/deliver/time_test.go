@@ -73,16 +73,15 @@ func friendly(done string) func(net.Conn) {
 			if err != nil {
 				return
 			}
-			switch verb := line[:4]; {
-			case verb == "DATA":
-				fmt.Fprintf(c, "354 go\r\n")
-				for line != ".\r\n" && err == nil {
-					line, err = r.ReadString('\n')
-				}
-				fmt.Fprint(c, done)
-			default:
+			if line != "DATA\r\n" {
 				fmt.Fprintf(c, "250 ok\r\n")
+				continue
 			}
+			fmt.Fprintf(c, "354 go\r\n")
+			for line != ".\r\n" && err == nil {
+				line, err = r.ReadString('\n')
+			}
+			fmt.Fprint(c, done)
 		}
 	}
 }

@@ -209,7 +209,7 @@ func (tx *transaction) announce(last string) error {
 	} else {
 		err = tx.stepwise(steps)
 	}
-	silent := err != nil && tx.answers.mail.Code == 0 && !(tx.sent && isTimeout(err))
+	silent := err != nil && tx.answers.mail.Code == 0 && (!tx.sent || !isTimeout(err))
 	if waited && (silent || tx.answers.mail.Code == 421) {
 		return errStale
 	}

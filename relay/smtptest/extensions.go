@@ -57,7 +57,8 @@ func (c *sinkConn) auth(rest string) bool {
 		c.say(503, "5.5.1 not now")
 		return true
 	}
-	user, secret, heard := "", "", true
+	var user, secret string
+	var heard bool
 	switch mechanism {
 	case "PLAIN":
 		user, secret, heard = c.plain(initial, given)
