@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/smtptest"
 )
 
@@ -38,6 +40,43 @@ func TestReceivesAsConfigured(t *testing.T) {
 	if !strings.HasPrefix(got, "Received: by out.relay.example (Postrider)\r\n\twith UTF8SMTP id ") || strings.Contains(got, "client.example") ||
 		strings.Contains(got, "192.0.2.7") || !strings.HasSuffix(got, "\r\nFrom: a@example.org\r\nSubject: x\r\n\r\nfirst\r\n.\r\nlast\r\n") {
 		t.Errorf("delivered:\n%s", got)
+	}
+}
+
+// TestShellTextIsInert: attacks, row 9. An address is data everywhere: on the wire, in a DSN, in metrics.
+func TestShellTextIsInert(t *testing.T) {
+	addresses := []string{"${reboot}`reboot`|x@example.net", `"; reboot; \"<script>"@example.net`, "{{.Reboot}}%s%n@example.net", `"../../reboot"@example.net`}
+	refused := `"reboot > /etc/passwd"@example.net`
+	sink := newSink(t, smtptest.Options{Replies: map[string]reply.Reply{refused: {Code: 550, Enhanced: "5.1.1", Text: "no"}}})
+	r := newRig(t, func(r *rig) { r.routeTo(sink.Port()) })
+	r.domain("example.net", "127.0.0.1")
+	r.domain("example.org", "127.0.0.1")
+	commands := []string{"EHLO client.example", "MAIL FROM:<'reboot`{}@example.org>"}
+	for _, address := range append(addresses, refused) {
+		commands = append(commands, "RCPT TO:<"+address+">")
+	}
+	commands = append(commands, "DATA", "From: a@example.org\r\n\r\nbody\r\n.")
+	if got := r.speak("", commands...); !strings.HasPrefix(got, "250 ") {
+		t.Fatal(got)
+	}
+	r.drained()
+	var to []string
+	for _, m := range sink.Messages() {
+		if m.From != "" {
+			to = append(to, m.To...)
+			continue
+		}
+		if text := string(m.Data); m.To[0] != "'reboot`{}@example.org" || !strings.Contains(text, "\r\nFinal-Recipient: rfc822; "+refused+"\r\n") {
+			t.Errorf("the DSN for <%s>:\n%s", m.To[0], text)
+		}
+	}
+	slices.Sort(to)
+	slices.Sort(addresses)
+	if !slices.Equal(to, addresses) || len(sink.Messages()) != 2 {
+		t.Errorf("%d messages, to %q", len(sink.Messages()), to)
+	}
+	if m := r.metrics(); strings.Contains(m, "eboot") {
+		t.Error("an address stands in the metrics")
 	}
 }
 
