@@ -57,9 +57,17 @@ func newSettings(w config.Webhook, source string, path func(string) string, befo
 	return s, s.problem
 }
 
-// wants says whether an event of this type is to be told.
+// wants says whether an event of this type is to be told. A webhook that names none wants what becomes of mail, not
+// what admins do.
 func (s *settings) wants(t event.Type) bool {
-	return len(s.Types) == 0 || slices.Contains(s.Types, string(t))
+	if len(s.Types) > 0 {
+		return slices.Contains(s.Types, string(t))
+	}
+	switch t {
+	case event.Accepted, event.Delivered, event.Deferred, event.Bounced, event.Suppressed:
+		return true
+	}
+	return false
 }
 
 // newClient makes the client for one host. Proxies of the environment are not used: the guard would judge the proxy

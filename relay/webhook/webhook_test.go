@@ -109,16 +109,40 @@ func TestNeverUnsigned(t *testing.T) {
 }
 
 func TestTypes(t *testing.T) {
-	to := newReceiver(t)
-	r := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL, Types: []string{"Bounced", "Suppressed"}})
+	named, all := newReceiver(t), newReceiver(t)
+	r := newRig(t, config.Webhook{Name: "named", URL: named.server.URL, Types: []string{"Bounced", "Removed"}},
+		config.Webhook{Name: "all", URL: all.server.URL})
 	r.start()
-	r.record("no", 3)
-	e := delivered("yes-1")
-	e.Type = event.Bounced
-	r.hooks.Record(e)
-	e.SpoolID, e.Type = "yes-2", event.Suppressed
-	r.hooks.Record(e)
-	r.eventually("the events", func() bool { return slices.Equal(to.subjects(), want("yes", 2)) })
+	for _, what := range []event.Type{
+		event.Accepted, event.Held, event.Deferred, event.Removed, event.Reported, event.Delivered, event.Bounced,
+		event.Flushed, event.Released, event.Suppressed,
+	} {
+		e := delivered(string(what))
+		e.Type = what
+		r.hooks.Record(e)
+	}
+	r.eventually("the events that are named", func() bool { return slices.Equal(named.subjects(), []string{"Removed", "Bounced"}) })
+	r.eventually("what becomes of mail", func() bool {
+		return slices.Equal(all.subjects(), []string{"Accepted", "Deferred", "Delivered", "Bounced", "Suppressed"})
+	})
+}
+
+// TestKilled takes up a queue as it stands on disk while its process still runs.
+func TestKilled(t *testing.T) {
+	to := newReceiver(t)
+	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	r := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL})
+	r.start()
+	r.record("a", 500)
+	r.eventually("the events on disk", func() bool { return r.value("postrider_webhook_events_queued", "crm") == 500 })
+	clone := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL})
+	if err := os.CopyFS(clone.options.Dir, os.DirFS(r.options.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	to.answers(nil)
+	clone.start()
+	r.eventually("all events", func() bool { return slices.Equal(to.subjects(), want("a", 500)) })
 }
 
 func TestBatches(t *testing.T) {
