@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/event"
 	"github.com/postrider/postrider/relay/rate"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/schedule"
@@ -41,7 +42,7 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	defer quoted.done()
 	var made []notice
 	var settled []envelope.Recipient
-	_, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
+	after, created, err := r.spool.Change(job.Key, func(current *envelope.Envelope) ([]spool.Draft, error) {
 		change(current)
 		r.quarantine(current, damaged)
 		made = s.notices(current, quoted, time.Now())
@@ -55,6 +56,9 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	r.metrics.duration.Observe(time.Since(began).Seconds())
 	r.record(attempted(job, &e, outcomes, settled)...)
 	r.record(reported(&e, made, created)...)
+	if damaged != nil {
+		r.record(eventsOf(event.Held, &after, time.Now(), after.Held)...)
+	}
 	r.lost(&e, settled)
 	return nil
 }

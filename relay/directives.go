@@ -58,9 +58,9 @@ func (r *Relay) Direct(o directive.Order) (admin.Directed, error) {
 	result := admin.Result{}
 	switch d.Act {
 	case directive.Hold:
-		result, err = r.actOnAll(filterOf(d.Scope), r.holdFor(&d))
+		result, err = r.actOnAll(filterOf(d.Scope), holdFor(&d))
 	case directive.Bounce:
-		result, err = r.actOnAll(filterOf(d.Scope), r.bounceFor(&d))
+		result, err = r.actOnAll(filterOf(d.Scope), bounceFor(&d))
 	}
 	return admin.Directed{Directive: d, Result: result}, err
 }
@@ -79,11 +79,15 @@ func (r *Relay) EndDirective(id string) (admin.Directed, error) {
 func (r *Relay) undo(d *directive.Directive) (result admin.Result, err error) {
 	r.directives.undoing.Lock()
 	defer r.directives.undoing.Unlock()
+	s := r.settings.Load()
 	switch {
 	case d.Act == directive.Hold:
-		result, err = r.actOnAll(filterOf(d.Scope), r.releaseFrom(d))
-	case d.Act == directive.Suspend && d.Ended != nil: // else its mail becomes due by itself
-		result, err = r.actOnAll(filterOf(d.Scope), r.resumeFrom(d))
+		result, err = r.actOnAll(filterOf(d.Scope), releaseFrom(d))
+	case d.Act != directive.Suspend || d.Ended == nil: // what a suspension kept back is due when its time is over
+	case s == nil:
+		err = errNoConfig // which says when mail expires
+	default:
+		result, err = r.actOnAll(filterOf(d.Scope), resumeFrom(d, s))
 	}
 	if err == nil {
 		err = r.directives.Drop(d.ID)
@@ -141,14 +145,14 @@ func (r *Relay) directed(s *settings, k envelope.Key) (bool, error) {
 	}
 	switch {
 	case d.Act == directive.Hold:
-		_, err = r.actOn(k, r.holdFor(d))
+		_, err = r.actOn(k, holdFor(d))
 	case d.Act == directive.Bounce:
-		_, err = r.actOn(k, r.bounceFor(d))
+		_, err = r.actOn(k, bounceFor(d))
 	case now.Before(s.retry(e.Accepted, 0).Expires):
 		until := keptUntil(d, s.retry(e.Accepted, rand.Float64()))
 		err = r.spool.Postpone([]envelope.Key{k}, func() time.Time { return until })
 	default:
-		_, err = r.actOn(k, r.expireUnder(d, s))
+		_, err = r.actOn(k, expireUnder(d, s))
 	}
 	return true, err
 }
@@ -186,7 +190,7 @@ func bouncedBy(d *directive.Directive) reply.Reply {
 	return reply.Reply{Code: 550, Enhanced: "5.7.1", Text: "Refused by an admin of this relay: " + d.Reason}
 }
 
-func (r *Relay) holdFor(d *directive.Directive) work {
+func holdFor(d *directive.Directive) work {
 	held := *d
 	return work{name: "hold", apply: func(e *envelope.Envelope, now time.Time) []event.Event {
 		if e.Held != "" || held.Over(now) {
@@ -197,7 +201,7 @@ func (r *Relay) holdFor(d *directive.Directive) work {
 	}}
 }
 
-func (r *Relay) releaseFrom(d *directive.Directive) work {
+func releaseFrom(d *directive.Directive) work {
 	return work{name: "release", apply: func(e *envelope.Envelope, now time.Time) []event.Event {
 		if !d.Holds(e) {
 			return nil
@@ -207,10 +211,9 @@ func (r *Relay) releaseFrom(d *directive.Directive) work {
 	}}
 }
 
-func (r *Relay) resumeFrom(d *directive.Directive) work {
-	s := r.settings.Load()
+func resumeFrom(d *directive.Directive, s *settings) work {
 	return work{name: "resume", apply: func(e *envelope.Envelope, now time.Time) []event.Event {
-		if s == nil || !keptBack(d, e, s.retry(e.Accepted, 0).Expires) {
+		if !keptBack(d, e, s.retry(e.Accepted, 0).Expires) {
 			return nil
 		}
 		due(e, now)
@@ -218,14 +221,14 @@ func (r *Relay) resumeFrom(d *directive.Directive) work {
 	}}
 }
 
-func (r *Relay) bounceFor(d *directive.Directive) work {
+func bounceFor(d *directive.Directive) work {
 	return work{name: "bounce", notify: true, apply: func(e *envelope.Envelope, now time.Time) []event.Event {
 		return failAll(e, bouncedBy(d), d.Reason, now)
 	}}
 }
 
 // expireUnder gives up mail whose max age passed while it was suspended. Its DSN says so.
-func (r *Relay) expireUnder(d *directive.Directive, s *settings) work {
+func expireUnder(d *directive.Directive, s *settings) work {
 	why := reply.Reply{Code: 450, Enhanced: "4.3.2", Text: "Deliveries were suspended by an admin of this relay: " + d.Reason}
 	return work{name: "expire", notify: true, apply: func(e *envelope.Envelope, now time.Time) []event.Event {
 		if now.Before(s.retry(e.Accepted, 0).Expires) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postrider/postrider/relay/admin"
+	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
@@ -267,6 +268,48 @@ func TestBouncedForATime(t *testing.T) {
 	}
 	r.end(d.ID)
 	r.mustSend("a@example.org", "b@example.net", message("a@example.org", "three"))
+}
+
+// TestBouncedByWhatTheHeaderSays: a SendingDomain's mail with another reverse path is known at its attempt at the
+// latest, and fails then.
+func TestBouncedByWhatTheHeaderSays(t *testing.T) {
+	r, sink := twoDomains(t, smtptest.Options{}, func(r *rig) { r.config.Domains = []config.Domain{{Name: "shop.example"}} })
+	r.direct(directive.Bounce, `"sender":"shop.example"`, time.Hour)
+	r.mustSend("a@example.org", "b@example.net", message("news@shop.example", "one"))
+	r.drained()
+	if got := sink.Messages(); len(got) != 1 || got[0].From != "" || !strings.Contains(string(got[0].Data), "Status: 5.7.1") {
+		t.Errorf("want a DSN alone, got %q", contents(got))
+	}
+}
+
+// TestExplainsWhatTheScheduleKnows: a limit with its policy and when it opens, and an attempt that is running.
+func TestExplainsWhatTheScheduleKnows(t *testing.T) {
+	answer := make(chan struct{})
+	r, _ := twoDomains(t, smtptest.Options{Data: func(m smtptest.Message) reply.Reply {
+		if strings.HasSuffix(m.To[0], "@example.com") {
+			<-answer
+		}
+		return reply.Reply{}
+	}}, func(r *rig) {
+		r.config.Relay.Policies = []config.RatePolicy{{
+			Name: "gentle", Stage: config.StageDelivery, Key: config.KeySite, Messages: 1, PerSeconds: 3600, Burst: 1,
+			DestinationDomains: []string{"example.net"},
+		}}
+	})
+	defer close(answer)
+	for i := range 3 {
+		r.mustSend("a@example.org", "b@example.net", message("a@example.org", fmt.Sprint(i)))
+	}
+	r.mustSend("a@example.org", "b@example.com", message("a@example.org", "slow"))
+	r.eventually("one to be delivered", func() bool { return r.status().Ledger.Delivered == 1 })
+	x := r.waitsFor("example.net", status.RateLimited)
+	if x.Policy != "gentle" || x.Entries != 2 || x.Due == nil || time.Until(*x.Due) < 50*time.Minute || !strings.Contains(x.Sentence, "gentle") {
+		t.Errorf("explained as %+v", x)
+	}
+	if x := r.explain("id=" + string(x.ID)); len(x) != 1 || x[0].Policy != "gentle" {
+		t.Errorf("one message is explained as %+v", x)
+	}
+	r.waitsFor("example.com", status.InFlight)
 }
 
 // TestTrace: the life of a message from who brought it to the DSN about it, also when it is long gone.
