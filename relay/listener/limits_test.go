@@ -345,6 +345,15 @@ func TestCaps(t *testing.T) {
 	t.Error("the slot of a session that ended was not free again")
 }
 
+func TestCapInTotal(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, func(o *Options) { o.Caps = NewCaps(1, 2) })
+	inside := r.greeted()
+	outside := r.dial()
+	outside.expect("421 4.7.0")
+	outside.expectEnd()
+	inside.do("NOOP", "250 ")
+}
+
 // TestCapsCountHosts: one host of IPv6 has a /64, and the addresses in it count as one.
 func TestCapsCountHosts(t *testing.T) {
 	for _, test := range []struct {

@@ -206,13 +206,13 @@ func (endless) Read(p []byte) (int, error) {
 
 // FuzzMessage compares the reader with the grammar, however the octets are cut.
 func FuzzMessage(f *testing.F) {
-	for _, seed := range []string{"a\r\n.\r\n", "..\r\n.\r\n", ".\r\n", "a\r\n.\r\nrest", "\r\r\n.\r\n", "a\n.\n", "a\r\n..b\r\n.\r", "\r\n.\r\n.\r\n"} {
+	for _, seed := range []string{"a\r\n.\r\n", "..\r\n.\r\n", ".\r\n", "a\r\n.\r\nrest", "\r\r\n.\r\n", "a\n.\n", "a\r\n..b\r\n.\r", "\r\n.\r\n.\r\n", "a\n.\r\n", "a\n..b\n\r\n.\r\n"} {
 		f.Add(seed, uint8(1))
 		f.Add(seed, uint8(3))
 	}
 	in := bufio.NewReaderSize(nil, readBuffer)
 	f.Fuzz(func(t *testing.T, wire string, segment uint8) {
-		compareWithGrammar(t, in, wire, strings.NewReader(wire), io.MultiReader(segments(wire, int(segment))...))
+		compareWithGrammar(t, in, wire, whole, func(wire string) io.Reader { return io.MultiReader(segments(wire, int(segment))...) })
 	})
 }
 
@@ -222,7 +222,7 @@ func TestEveryShortMessage(t *testing.T) {
 	var spell func(wire string, left int)
 	spell = func(wire string, left int) {
 		for _, wire := range []string{wire, wire + "\r\n.\r\n"} {
-			compareWithGrammar(t, in, wire, strings.NewReader(wire), iotest.OneByteReader(strings.NewReader(wire)))
+			compareWithGrammar(t, in, wire, whole, octetByOctet)
 		}
 		if left > 0 {
 			for _, octet := range []string{"\r", "\n", ".", "\x00", "a"} {
@@ -233,36 +233,48 @@ func TestEveryShortMessage(t *testing.T) {
 	spell("", 6)
 }
 
-// compareWithGrammar reads wire from each of the sources.
-func compareWithGrammar(t *testing.T, in *bufio.Reader, wire string, sources ...io.Reader) {
+// compareWithGrammar reads wire from what open returns, as it came and normalized.
+func compareWithGrammar(t *testing.T, in *bufio.Reader, wire string, open ...func(wire string) io.Reader) {
 	t.Helper()
-	want, rest, ok := unstuff(wire)
-	for _, source := range sources {
-		in.Reset(source)
-		m := &message{in: in, left: 1 << 30}
-		got, err := io.ReadAll(m)
-		if (err == nil) != ok || ok && string(got) != want {
-			t.Fatalf("%q was read as %q, %v; want %q, %v", wire, got, err, want, ok)
-		}
-		if left, _ := io.ReadAll(in); ok && string(left) != rest {
-			t.Fatalf("behind %q stands %q, want %q", wire, left, rest)
+	for _, normalize := range []bool{false, true} {
+		want, rest, ok := unstuff(wire, normalize)
+		for _, open := range open {
+			in.Reset(open(wire))
+			m := &message{in: in, left: 1 << 30, normalize: normalize}
+			got, err := io.ReadAll(m)
+			if (err == nil) != ok || ok && string(got) != want {
+				t.Fatalf("%q (normalized %v) was read as %q, %v; want %q, %v", wire, normalize, got, err, want, ok)
+			}
+			if left, _ := io.ReadAll(in); ok && string(left) != rest {
+				t.Fatalf("behind %q (normalized %v) stands %q, want %q", wire, normalize, left, rest)
+			}
 		}
 	}
 }
 
-// unstuff is RFC 5321 §4.5.2, written for clarity alone.
-func unstuff(wire string) (content, rest string, ok bool) {
+func whole(wire string) io.Reader { return strings.NewReader(wire) }
+
+func octetByOctet(wire string) io.Reader { return iotest.OneByteReader(strings.NewReader(wire)) }
+
+// unstuff is RFC 5321 §4.5.2, written for clarity alone. Normalized, a line may end in LF; it is not the last then, and
+// the next one does not begin with a dot.
+func unstuff(wire string, normalize bool) (content, rest string, ok bool) {
+	afterLF := false
 	for {
 		line, after, found := strings.Cut(wire, "\n")
 		text, crlf := strings.CutSuffix(line, "\r")
-		if !found || !crlf || strings.ContainsAny(text, "\x00\r") {
+		switch {
+		case !found || strings.ContainsAny(text, "\x00\r"):
 			return "", "", false
-		}
-		if text == "." {
+		case !crlf && (!normalize || text == "."):
+			return "", "", false
+		case afterLF && strings.HasPrefix(text, "."):
+			return "", "", false
+		case text == ".":
 			return content, after, true
 		}
 		content += strings.TrimPrefix(text, ".") + "\r\n"
-		wire = after
+		wire, afterLF = after, !crlf
 	}
 }
 
