@@ -16,6 +16,8 @@ const (
 	burst = 1024
 	// lastWords is how long a request may go on when the relay stops.
 	lastWords = 2 * time.Second
+
+	lowDisk = "the disk is below its reserve"
 )
 
 // hook is one webhook. Its goroutine, run, owns the queue.
@@ -143,8 +145,11 @@ func (k *hook) ready() {
 
 func (k *hook) count() { k.metrics.queued.WithLabelValues(k.name).Set(float64(k.queue.waiting())) }
 
-// write puts an event, and those that wait behind it, into the queue.
+// write puts an event, and those that wait behind it, into the queue. When the disk is low, events give way to mail.
 func (k *hook) write(o *occurrence) {
+	if k.queue != nil && k.options.Low() {
+		k.drop(k.queue.giveWay(), lowDisk)
+	}
 	for n := 1; ; n++ {
 		k.add(o)
 		if n == burst {
@@ -172,7 +177,7 @@ func (k *hook) add(o *occurrence) {
 		k.drop(1, "the queue cannot be opened: "+k.broken.Error())
 		return
 	case k.options.Low():
-		k.drop(1, "the disk is below its reserve")
+		k.drop(1, lowDisk)
 		return
 	}
 	line, err := o.line(k.settings.Load().source)

@@ -258,6 +258,14 @@ func (q *queue) drop() int {
 	return lost
 }
 
+// giveWay removes the oldest segment but the one that is being written, and returns how many events are lost by it.
+func (q *queue) giveWay() int {
+	if len(q.segments) == 0 || len(q.segments) == 1 && q.file != nil {
+		return 0
+	}
+	return q.drop()
+}
+
 // take reads the next batch; nil when nothing waits. It must be settled before the next is taken.
 func (q *queue) take() (*batch, error) {
 	for len(q.segments) > 0 && q.segments[0].told == q.segments[0].events && (len(q.segments) > 1 || q.file == nil) {

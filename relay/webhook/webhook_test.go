@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -361,16 +362,33 @@ func TestRecordNeverWaits(t *testing.T) {
 	}
 }
 
+// TestDiskReserve: below the reserve nothing is written, and what waits gives way to mail.
 func TestDiskReserve(t *testing.T) {
 	to := newReceiver(t)
+	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
 	r := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL})
-	r.options.Low = func() bool { return true }
+	var low atomic.Bool
+	r.options.Low, r.options.Quota, r.options.backoff = low.Load, 64<<10, time.Hour
 	r.start()
-	r.record("a", 5)
-	r.eventually("the drops", func() bool { return r.value("postrider_webhook_events_dropped_total", "crm") == 5 })
-	if r.octets("crm") > 0 || len(to.seen()) > 0 {
-		t.Error("events were written below the reserve")
+	r.record("a", 100)
+	r.eventually("the events on disk", func() bool { return r.value("postrider_webhook_events_queued", "crm") == 100 })
+	before := r.octets("crm")
+	low.Store(true)
+	for i := range 200 {
+		r.record("b", 1)
+		r.eventually("the drop", func() bool { return r.value("postrider_webhook_events_dropped_total", "crm") > float64(i) })
 	}
+	if after := r.octets("crm"); after > 64<<10/segmentShare || before < 10*after {
+		t.Errorf("%d octets became %d", before, after)
+	}
+	low.Store(false)
+	to.answers(nil)
+	r.record("c", 1)
+	r.configure()
+	r.eventually("what is left", func() bool { return slices.Contains(to.subjects(), "c-1") })
+	r.eventually("the books to balance", func() bool {
+		return r.value("postrider_webhook_events_dropped_total", "crm")+r.value("postrider_webhook_events_sent_total", "crm") == 301
+	})
 }
 
 func TestReload(t *testing.T) {
