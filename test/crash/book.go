@@ -11,16 +11,21 @@ type book struct {
 	mu           sync.Mutex
 	acknowledged map[string]bool
 	arrivals     map[string]int
+	// bounces are the addresses that a DSN must reach.
+	bounces map[string]bool
 }
 
-func newBook() *book { return &book{acknowledged: map[string]bool{}, arrivals: map[string]int{}} }
+func newBook() *book {
+	return &book{acknowledged: map[string]bool{}, arrivals: map[string]int{}, bounces: map[string]bool{}}
+}
 
 // acknowledge notes a 250: all of these addresses must arrive.
-func (b *book) acknowledge(addresses []string) {
+func (b *book) acknowledge(m message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, a := range addresses {
+	for _, a := range m.expect {
 		b.acknowledged[a] = true
+		b.bounces[a] = a == m.from
 	}
 }
 
@@ -36,21 +41,25 @@ func (b *book) acknowledgedCount() int {
 	return len(b.acknowledged)
 }
 
-// close reckons up.
+// close reckons up. Nothing is queued any more.
 func (b *book) close(r *Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r.Acknowledged = len(b.acknowledged)
+	r.Accepted = len(b.acknowledged)
 	for a := range b.acknowledged {
-		if b.arrivals[a] == 0 {
-			r.Lost = append(r.Lost, a)
-		} else {
-			r.Arrived++
+		switch {
+		case b.arrivals[a] == 0:
+			r.Lost++
+			r.Missing = append(r.Missing, a)
+		case b.bounces[a]:
+			r.Bounced++
+		default:
+			r.Delivered++
 		}
 	}
-	slices.Sort(r.Lost)
+	slices.Sort(r.Missing)
 	for a, n := range b.arrivals {
-		r.Duplicates += n - 1
+		r.Duplicated += n - 1
 		if !b.acknowledged[a] {
 			r.Unacknowledged++
 		}

@@ -60,7 +60,7 @@ func (c *client) session(ctx context.Context, conn net.Conn) error {
 		if err := send(t, m); err != nil {
 			return err
 		}
-		c.book.acknowledge(m.expect)
+		c.book.acknowledge(m)
 	}
 	return command(t, 221, "QUIT")
 }

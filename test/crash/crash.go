@@ -34,13 +34,9 @@ type Options struct {
 
 // Result is what a run found. It counts recipients; a message that bounces counts by its DSN.
 type Result struct {
-	Kills int
-	// Acknowledged were answered 250. Arrived are those of them that the sink has.
-	Acknowledged, Arrived int
-	// Lost must be 0.
-	Lost []string
-	// Duplicates are further copies of what arrived. No more can be than deliveries were in flight at the kills.
-	Duplicates, InFlight int
+	Ledger
+	// Missing are the lost.
+	Missing []string
 	// Unacknowledged arrived although the client saw no 250: the relay was killed just before it.
 	Unacknowledged int
 	// Slowest is the longest time from the start of the relay to its greeting.
@@ -66,7 +62,8 @@ type run struct {
 
 // Run does it. The error says why there is no result; loss is in the result.
 func Run(ctx context.Context, o Options) (Result, error) {
-	r := &run{Options: o, book: newBook(), result: Result{Kills: o.Kills, InFlight: o.Kills * connections}}
+	r := newRun(o)
+	r.result.InFlight = o.Kills * connections
 	if err := r.setUp(); err != nil {
 		return r.result, err
 	}
@@ -75,7 +72,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err := r.relay.Start(ctx); err != nil {
 		return r.result, err
 	}
-	err := r.load(ctx)
+	err := r.load(ctx, r.kill)
 	if err == nil {
 		err = r.drain(ctx)
 	}
@@ -83,6 +80,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	r.book.close(&r.result)
 	return r.result, err
 }
+
+func newRun(o Options) *run { return &run{Options: o, book: newBook()} }
 
 // setUp starts the sink and the DNS, and prepares the relay.
 func (r *run) setUp() error {
@@ -132,8 +131,8 @@ func (r *run) arrive(m smtptest.Message) reply.Reply {
 	return reply.Reply{}
 }
 
-// load keeps the clients going while the relay is killed and started again.
-func (r *run) load(ctx context.Context) error {
+// load keeps the clients going while the relay is disturbed.
+func (r *run) load(ctx context.Context, disturb func(context.Context) error) error {
 	loading, stop := context.WithCancel(ctx)
 	defer stop()
 	var clients errgroup.Group
@@ -141,7 +140,7 @@ func (r *run) load(ctx context.Context) error {
 		c := client{address: r.relay.Address(), book: r.book, dice: rand.New(rand.NewPCG(r.Seed, uint64(i))), name: strconv.Itoa(i)}
 		clients.Go(func() error { return c.run(loading) })
 	}
-	err := r.kill(ctx)
+	err := disturb(ctx)
 	stop()
 	return errors.Join(err, clients.Wait())
 }
@@ -152,7 +151,7 @@ func (r *run) kill(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(time.Duration(50+dice.IntN(400)) * time.Millisecond):
+		case <-time.After(time.Duration(20+dice.IntN(200)) * time.Millisecond):
 		}
 		if err := r.relay.Kill(); err != nil {
 			return err
@@ -162,7 +161,7 @@ func (r *run) kill(ctx context.Context) error {
 			return fmt.Errorf("after kill %d: %w", i+1, err)
 		}
 		r.result.Slowest = max(r.result.Slowest, time.Since(started))
-		if (i+1)%10 == 0 {
+		if (i+1)%50 == 0 {
 			r.Log("%d kills, %d recipients acknowledged, %d arrived", i+1, r.book.acknowledgedCount(), r.sink.Recipients())
 		}
 	}

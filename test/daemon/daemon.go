@@ -58,7 +58,7 @@ func FreePort() (int, error) {
 // runs yet.
 func New(binary, dir string, r config.Relay) (*Daemon, error) {
 	d := &Daemon{binary: binary, dir: dir, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(r.Listeners[0].Port))}
-	for _, sub := range []string{d.configDir(), d.dataDir()} {
+	for _, sub := range []string{d.configDir(), d.DataDir()} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return nil, err
 		}
@@ -76,8 +76,10 @@ func (d *Daemon) PID() int { return d.process.Process.Pid }
 func (d *Daemon) LogFile() string { return filepath.Join(d.dir, "relay.log") }
 
 func (d *Daemon) configDir() string { return filepath.Join(d.dir, "config") }
-func (d *Daemon) dataDir() string   { return filepath.Join(d.dir, "data") }
 func (d *Daemon) socket() string    { return filepath.Join(d.dir, "admin.sock") }
+
+// DataDir is the directory that holds the spool.
+func (d *Daemon) DataDir() string { return filepath.Join(d.dir, "data") }
 
 func (d *Daemon) writeConfig(r config.Relay) error {
 	relay, err := json.Marshal(r)
@@ -103,20 +105,26 @@ func (d *Daemon) Start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close() // the process has its own handle
-	d.process = exec.Command(d.binary, "serve", "--config-dir", d.configDir(), "--data-dir", d.dataDir(),
-		"--admin-socket", d.socket(), "--bind", "127.0.0.1", "--health-address", "")
+	command := d.Command()
+	d.process = exec.Command(command[0], command[1:]...)
 	d.process.Stdout, d.process.Stderr = log, log
 	if err := d.process.Start(); err != nil {
 		return err
 	}
-	if err := d.greets(ctx); err != nil {
+	if err := d.Greets(ctx); err != nil {
 		return errors.Join(fmt.Errorf("%w; see %s:\n%s", err, d.LogFile(), d.lastWords()), d.Kill())
 	}
 	return nil
 }
 
-// greets waits for the first 220.
-func (d *Daemon) greets(ctx context.Context) error {
+// Command is how the relay is started.
+func (d *Daemon) Command() []string {
+	return []string{d.binary, "serve", "--config-dir", d.configDir(), "--data-dir", d.DataDir(),
+		"--admin-socket", d.socket(), "--bind", "127.0.0.1", "--health-address", ""}
+}
+
+// Greets waits for the first 220.
+func (d *Daemon) Greets(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
