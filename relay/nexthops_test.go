@@ -14,6 +14,7 @@ import (
 
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/smtptest"
 	"github.com/postrider/postrider/relay/status"
@@ -37,13 +38,14 @@ func (r *rig) strangers(domain string, route config.Route) {
 	r.config.Relay.Routes = []config.Route{route}
 }
 
-// reason is why the mail of the only destination waits.
-func (r *rig) reason() status.Reason {
-	s := r.status()
-	if len(s.Slowest) == 0 {
-		return ""
+// reason is why the mail for a domain waits.
+func (r *rig) reason(domain string) status.Reason {
+	for _, d := range r.status().Slowest {
+		if d.Domain == domain {
+			return d.Reason
+		}
 	}
-	return s.Slowest[0].Reason
+	return ""
 }
 
 // mustBeDown sends three messages, whose failures take the next hop down, and one more.
@@ -52,7 +54,7 @@ func (r *rig) mustBeDown(to string) {
 	for i := range 3 {
 		r.mustSend("a@elsewhere.example", to, message("a@elsewhere.example", fmt.Sprintf("m%d", i)))
 	}
-	r.eventually("the reason to be NextHopDown", func() bool { return r.reason() == status.NextHopDown })
+	r.eventually("the reason to be NextHopDown", func() bool { return r.reason(envelope.DomainOf(to)) == status.NextHopDown })
 	r.mustSend("a@elsewhere.example", to, message("a@elsewhere.example", "last"))
 	r.eventually("a reply without an attempt", func() bool {
 		for _, e := range r.page("").Entries {
@@ -97,6 +99,28 @@ func (r *rig) connectionsOf(sink *smtptest.Sink) int {
 		seen[m.Connection] = true
 	}
 	return len(seen)
+}
+
+func TestAHostThatIsUpAgainHastensItsOwnMailAlone(t *testing.T) {
+	port, address := closedPort(t)
+	busy := newSink(t, smtptest.Options{Replies: map[string]reply.Reply{"@other.example": {Code: 450, Enhanced: "4.2.1", Text: "later"}}})
+	r := newRig(t, func(r *rig) {
+		r.config.Relay.Queue.RetryInitialSeconds, r.config.Relay.Queue.RetryMaxSeconds = 3600, 3600
+		r.config.Relay.Routes = []config.Route{
+			{Name: "customer", Match: config.Match{RecipientDomains: []string{"customer.example"}},
+				Backup: &config.Backup{Host: "127.0.0.1", Port: port, ProbeSeconds: 1}},
+			{Name: "rest", SmartHosts: []config.SmartHost{{Host: "127.0.0.1", Port: busy.Port(), TLS: config.HopNone}}},
+		}
+	})
+	r.mustSend("a@elsewhere.example", "b@other.example", message("a@elsewhere.example", "other"))
+	r.eventually("the other mail to be deferred", func() bool { return r.status().Queue.Deferred == 1 })
+	r.mustBeDown("b@customer.example")
+	newSink(t, smtptest.Options{Addr: address})
+	r.eventually("the customer to have theirs", func() bool { return r.status().Ledger.Delivered == 4 })
+	left := r.page("").Entries
+	if len(left) != 1 || left[0].Domain != "other.example" || left[0].Recipients[0].Attempts != 1 {
+		t.Errorf("left: %+v", left)
+	}
 }
 
 func TestFlushAsksANextHopThatIsDownAtOnce(t *testing.T) {

@@ -68,7 +68,7 @@ func New(o Options) *Monitor {
 }
 
 // Watch makes the hosts that are watched those given, each with the time between two probes, 0 for the usual. What
-// is known of a host stays known.
+// is known of a host stays known, but one that is down is probed at once: the new configuration may have mended it.
 func (m *Monitor) Watch(targets map[Key]time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -81,6 +81,10 @@ func (m *Monitor) Watch(targets map[Key]time.Duration) {
 			h.state.Store(&State{})
 		}
 		h.every = every
+		if s := h.state.Load(); s.Down {
+			due := s.Probe(m.o.Now())
+			h.state.Store(&due)
+		}
 		hosts[k] = h
 	}
 	for k, h := range before {
@@ -91,6 +95,7 @@ func (m *Monitor) Watch(targets map[Key]time.Duration) {
 		}
 	}
 	m.hosts.Store(&hosts)
+	m.look()
 }
 
 // end ends what is done because the host is up again.

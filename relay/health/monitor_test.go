@@ -183,6 +183,10 @@ func TestWhatIsKnownSurvivesAReconfiguration(t *testing.T) {
 			t.Errorf("%+v", w.States())
 		}
 		w.Attempted(Key{Host: "other"}, errDead) // not watched: nothing to count
+		synctest.Wait()
+		if probed, _ := w.seen(); !slices.Equal(probed, []string{"one.test 0"}) {
+			t.Errorf("probed %v, want the host that is down, at once", probed)
+		}
 	})
 }
 
