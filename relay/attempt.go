@@ -60,6 +60,7 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 		r.record(eventsOf(event.Held, &after, time.Now(), after.Held)...)
 	}
 	r.lost(&e, settled)
+	r.learn(s, &e, outcomes)
 	return nil
 }
 

@@ -69,6 +69,9 @@ func (r *Relay) rcpt(ctx context.Context, c *listener.Session, to envelope.Recip
 	if err := r.refused(c, to); err != nil {
 		return err
 	}
+	if err := r.suppressedAtRCPT(s, c, client, to.Address); err != nil {
+		return err
+	}
 	c.Recipients = append(c.Recipients, to)
 	return nil
 }
@@ -81,10 +84,13 @@ func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte,
 	if err != nil {
 		return reply.Reply{}, err
 	}
+	now := time.Now()
+	if err := r.suppress(s, c, client, verdict.Tenant, now); err != nil {
+		return reply.Reply{}, err
+	}
 	if err := s.policy.Accept(client, c.ReversePath, verdict.Tenant); err != nil {
 		return reply.Reply{}, err
 	}
-	now := time.Now()
 	w := r.spool.Create()
 	defer w.Abort()
 
@@ -98,13 +104,14 @@ func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte,
 		return reply.Reply{}, err
 	}
 	prefix := slices.Concat(signatures, judged.Fields, received(c, s, w.ID(), now), added)
-	entries := entriesFor(c, client, verdict, now)
-	holdAll(entries, judged.Hold)
-	if entries, err = w.Commit(prefix, entries); err != nil {
+	all := entriesFor(c, client, verdict, now)
+	holdAll(all, judged.Hold)
+	entries, err := w.Commit(prefix, all)
+	if err != nil {
 		return reply.Reply{}, err
 	}
 	r.schedule.Wake(entries...)
-	r.record(append(accepted(c, entries), held(entries, now)...)...)
+	r.record(slices.Concat(accepted(c, entries), dropped(c, w.ID(), all), held(entries, now))...)
 	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "queued as " + string(w.ID())}, nil
 }
 
@@ -160,7 +167,10 @@ func entriesFor(c *listener.Session, client policy.Client, v policy.Verdict, now
 				Accepted: now, EightBit: c.EightBit, UTF8: c.UTF8, EnvelopeID: c.EnvelopeID, Return: c.Return,
 			})
 		}
-		to.State, to.Due = envelope.Queued, now
+		to.Due = now
+		if to.State == "" {
+			to.State = envelope.Queued
+		}
 		entries[i].UTF8 = entries[i].UTF8 || envelope.NeedsUTF8(to.Address)
 		entries[i].EightBit = entries[i].EightBit || entries[i].UTF8 // the address may stand in Received
 		entries[i].Recipients = append(entries[i].Recipients, to)

@@ -21,6 +21,7 @@ import (
 	"github.com/postrider/postrider/relay/rate"
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/spool"
+	"github.com/postrider/postrider/relay/suppress"
 	"github.com/postrider/postrider/relay/verify"
 	"github.com/postrider/postrider/relay/webhook"
 )
@@ -77,6 +78,8 @@ type Relay struct {
 
 	directives *directives
 
+	suppressions *suppress.List
+
 	// settings is the configuration in force, nil before the first one.
 	settings atomic.Pointer[settings]
 	// configError says why a newer configuration is not in force.
@@ -109,6 +112,7 @@ func open(o Options) (*Relay, error) {
 		journal: journal.New(journal.Options{Dir: filepath.Join(o.DataDir, "journal"), Log: o.Log}),
 	}
 	r.sinks = []sink{r.journal}
+	r.suppressions = suppress.New(store)
 	r.client = deliver.New(deliver.Options{Observe: r.observeHop, Log: o.Log})
 	r.verifier = verify.New(verify.Options{Prober: r.client})
 	r.hops = health.New(health.Options{Probe: r.probeHop, Changed: r.hopChanged, Risen: r.resync})
@@ -154,6 +158,7 @@ func (r *Relay) run(ctx context.Context) error {
 	doors.Go(func() error { r.journal.Run(watching); return nil })
 	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
 	work.Go(func() error { r.endDirectives(working); return nil })
+	work.Go(func() error { r.sweepSuppressions(working); return nil })
 	work.Go(func() error { r.pressure.watch(working); return nil })
 	work.Go(func() error { return r.hops.Run(working) })
 	r.startAttempts(ctx, working, &work)

@@ -26,12 +26,14 @@ type settings struct {
 	policy   *policy.Policy
 	signers  *dkim.Signers
 	filters  *filter.Chain
+	// suppressions are the rules of the domains that have one.
+	suppressions map[string]*config.Suppression
 }
 
 // newSettings makes a configuration usable. The resolver of the settings before is kept if the same servers are
 // asked, and its cache with it.
 func newSettings(c *config.Config, before *settings, limiter policy.Limiter, hops *health.Monitor) (*settings, error) {
-	s := &settings{config: c}
+	s := &settings{config: c, suppressions: suppressionsOf(c.Domains)}
 	routes := route.Options{Config: c, Health: hops.State}
 	if before != nil {
 		routes.Before = before.router

@@ -32,16 +32,18 @@ func (p *period) String() string {
 func (p *period) Type() string { return "duration" }
 
 // Set implements pflag.Value.
-func (p *period) Set(s string) error {
+func (p *period) Set(s string) error { return p.parse(s, directive.MaxDuration) }
+
+func (p *period) parse(s string, most time.Duration) error {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n <= int(directive.MaxDuration.Hours()/24) {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n <= int(most.Hours()/24) {
 			*p = period(time.Duration(n) * 24 * time.Hour)
 			return nil
 		}
 	}
 	d, err := time.ParseDuration(s)
-	if err != nil || d < time.Second || d > directive.MaxDuration {
-		return fmt.Errorf("%q is no time from 1s to %dd, such as 90m, 2h or 3d", s, int(directive.MaxDuration.Hours()/24))
+	if err != nil || d < time.Second || d > most {
+		return fmt.Errorf("%q is no time from 1s to %dd, such as 90m, 2h or 3d", s, int(most.Hours()/24))
 	}
 	*p = period(d)
 	return nil

@@ -81,7 +81,7 @@ func newRoot(program string, s streams) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newLocal(s), newStatus(s), newQueue(s), newExplain(s), newTrace(s), newDNS(s))
+	root.AddCommand(newLocal(s), newStatus(s), newQueue(s), newExplain(s), newTrace(s), newSuppression(s), newDNS(s))
 	return root
 }
 

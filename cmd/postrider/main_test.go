@@ -66,6 +66,8 @@ func (f *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	switch {
 	case strings.HasPrefix(req.URL.Path, "/directives"), req.URL.Path == "/explain", strings.HasPrefix(req.URL.Path, "/trace/"):
 		answer = whereabouts(w, req)
+	case strings.HasPrefix(req.URL.Path, "/suppressions"):
+		answer = suppressionAnswer(req)
 	case req.Method == http.MethodPost:
 	case req.URL.Path == "/queue" && req.URL.Query().Get("domain") == "empty.example":
 		answer = `{"entries": []}`

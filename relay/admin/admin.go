@@ -28,6 +28,7 @@ type Relay interface {
 	// Act does something to entries of the queue and records it in the log.
 	Act(Act, Selection) (Result, error)
 	Whereabouts
+	Suppressions
 }
 
 // ErrNotFound says that nothing is known of what was asked for.
@@ -123,6 +124,7 @@ func Socket(r Relay, metrics http.Handler) http.Handler {
 		})
 	}
 	serveWhereabouts(mux, r)
+	serveSuppressions(mux, r)
 	return mux
 }
 
@@ -174,17 +176,13 @@ func parseQuery(req *http.Request) (Query, error) {
 		Domain: strings.ToLower(v.Get("domain")),
 		Sender: v.Get("sender"),
 		After:  v.Get("after"),
-		Limit:  DefaultPage,
 	}
 	if q.After != "" && !strings.Contains(q.After, "/") {
 		return q, errors.New("after must be the next of the page before, DOMAIN/ID")
 	}
-	if s := v.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > MaxPage {
-			return q, errors.New("limit must be a number from 1 to " + strconv.Itoa(MaxPage))
-		}
-		q.Limit = n
+	var err error
+	if q.Limit, err = parseLimit(req); err != nil {
+		return q, err
 	}
 	if s := v.Get("held"); s != "" {
 		held, err := strconv.ParseBool(s)
@@ -194,6 +192,18 @@ func parseQuery(req *http.Request) (Query, error) {
 		q.Held = &held
 	}
 	return q, nil
+}
+
+func parseLimit(req *http.Request) (int, error) {
+	s := req.URL.Query().Get("limit")
+	if s == "" {
+		return DefaultPage, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > MaxPage {
+		return 0, errors.New("limit must be a number from 1 to " + strconv.Itoa(MaxPage))
+	}
+	return n, nil
 }
 
 func parseSelection(req *http.Request) (Selection, error) {

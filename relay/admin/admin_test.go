@@ -20,6 +20,7 @@ type scripted struct {
 	act       Act
 	selection Selection
 	order     directive.Order
+	lists
 }
 
 func (s *scripted) Status() status.Status { return status.Status{Pod: "outbound-0", Generation: 7} }

@@ -241,6 +241,7 @@ func (a *attempt) settle(tx *transaction, t target) {
 	var again []int
 	for n, i := range tx.to {
 		outcome.Reply, outcome.Handover = tx.replies[n], envelope.HandoverRelayed
+		outcome.AtRecipient = tx.refusedAtRCPT(n)
 		if outcome.Reply.Class() == reply.Success {
 			outcome.Handover = tx.conn.handover()
 		}

@@ -171,6 +171,8 @@ type Outcome struct {
 	TLS string `json:"tls,omitempty"`
 	// At is when the attempt ended.
 	At time.Time `json:"at"`
+	// AtRecipient says that Reply answered RCPT: it is about the recipient and not about the message. It is not kept.
+	AtRecipient bool `json:"-"`
 }
 
 // SenderDomain is whom the message is counted and routed for: the SendingDomain, else the domain of the reverse

@@ -4,7 +4,7 @@ import "github.com/postrider/postrider/relay/reply"
 
 // Hard says whether a reply means that there is no such recipient, now and for the time to come (RFC 3463 §3.2, §3.3;
 // RFC 7505). Policy, spam, size, routing and content say nothing about the recipient and do not count, nor does a
-// reply that is temporary. A server that knows no enhanced codes is taken at its word only where it speaks of the
+// reply that is temporary. A server that gives no enhanced code, or one without meaning, is taken at its word only where it speaks of the
 // recipient alone: atRecipient says that it answered RCPT.
 func Hard(r reply.Reply, atRecipient bool) bool {
 	if r.Class() != reply.Permanent {
@@ -18,7 +18,7 @@ func Hard(r reply.Reply, atRecipient bool) bool {
 		"5.1.10", // the domain takes no mail
 		"5.2.1":  // the mailbox is disabled
 		return true
-	case "":
+	case "", "5.0.0": // it says no more than its class
 		return atRecipient && (r.Code == 550 || r.Code == 551 || r.Code == 553)
 	}
 	return false

@@ -25,7 +25,7 @@ func TestHard(t *testing.T) {
 		{556, "5.1.10", true, true}, {550, "5.2.1", true, true},
 		{550, "", true, false}, {551, "", true, false}, {553, "", true, false},
 		{552, "", false, false}, {554, "", false, false}, {521, "", false, false}, {500, "", false, false},
-		{550, "5.0.0", false, false}, {550, "5.1.0", false, false}, {550, "5.1.7", false, false}, {550, "5.1.8", false, false},
+		{550, "5.0.0", true, false}, {552, "5.0.0", false, false}, {550, "5.1.0", false, false}, {550, "5.1.7", false, false}, {550, "5.1.8", false, false},
 		{552, "5.2.2", false, false}, {552, "5.2.3", false, false}, {552, "5.3.4", false, false}, {550, "5.4.1", false, false},
 		{554, "5.4.4", false, false}, {554, "5.4.6", false, false}, {554, "5.4.7", false, false}, {554, "5.6.0", false, false},
 		{550, "5.7.1", false, false}, {550, "5.7.26", false, false}, {550, "5.1.11", false, false}, {550, "5.2.10", false, false},
