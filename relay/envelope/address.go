@@ -107,9 +107,9 @@ func parseLiteral(s string) (string, error) {
 	return Literal(addr), nil
 }
 
-// Literal is the address literal of an IP address.
+// Literal is the address literal of an IP address. A zone means nothing to others.
 func Literal(addr netip.Addr) string {
-	addr = addr.Unmap()
+	addr = addr.Unmap().WithZone("")
 	if addr.Is4() {
 		return "[" + addr.String() + "]"
 	}

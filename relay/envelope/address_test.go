@@ -137,7 +137,7 @@ func TestParseDomain(t *testing.T) {
 }
 
 func TestLiteral(t *testing.T) {
-	for in, want := range map[string]string{"192.0.2.1": "[192.0.2.1]", "::ffff:192.0.2.1": "[192.0.2.1]", "2001:db8::1": "[IPv6:2001:db8::1]"} {
+	for in, want := range map[string]string{"192.0.2.1": "[192.0.2.1]", "::ffff:192.0.2.1": "[192.0.2.1]", "2001:db8::1": "[IPv6:2001:db8::1]", "fe80::1%eth0": "[IPv6:fe80::1]"} {
 		if got := Literal(netip.MustParseAddr(in)); got != want {
 			t.Errorf("Literal(%s) = %s, want %s", in, got, want)
 		}

@@ -23,23 +23,43 @@ func (discard) Data(_ context.Context, _ *Session, _ []byte, body io.Reader) (re
 	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "gone"}, err
 }
 
-// BenchmarkSession takes messages of 4 KiB on one connection, two round trips each.
+// BenchmarkSession takes messages of 4 KiB on one connection: with DATA in two round trips each, in a chunk in one.
 func BenchmarkSession(b *testing.B) {
+	const envelope = "MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n"
+	message := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 52)
+	b.Run("DATA", func(b *testing.B) {
+		exchange := greeted(b)
+		b.SetBytes(int64(len(message)))
+		for b.Loop() {
+			exchange(envelope+"DATA\r\n", "354 ")
+			exchange(message+".\r\n", "250 2.0.0")
+		}
+	})
+	b.Run("BDAT", func(b *testing.B) {
+		exchange := greeted(b)
+		b.SetBytes(int64(len(message)))
+		for b.Loop() {
+			exchange(envelope+chunk(message, true), "250 2.0.0")
+		}
+	})
+}
+
+// greeted connects to a Listener that forgets its mail, and returns how to say something and wait for a reply.
+func greeted(b *testing.B) (exchange func(octets, last string)) {
+	b.Helper()
 	l := New(Options{
 		Settings: Settings{Listener: config.Listener{Name: "bench", Mode: config.ModeRelay, TLS: config.TLSNone}, MaxBytes: 1 << 20},
 		Bind:     "127.0.0.1", Handler: discard{}, Log: slog.New(slog.DiscardHandler), Greeting: -1,
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { _ = l.Serve(ctx) }()
+	go func() { _ = l.Serve(b.Context()) }()
 	<-l.Ready()
 	c, err := net.Dial("tcp", l.Status().Address)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
+	b.Cleanup(func() { _ = c.Close() })
 	answer := make([]byte, 4096)
-	exchange := func(octets, last string) {
+	exchange = func(octets, last string) {
 		_, _ = io.WriteString(c, octets)
 		for got := ""; !strings.Contains(got, last); {
 			n, err := c.Read(answer)
@@ -50,10 +70,5 @@ func BenchmarkSession(b *testing.B) {
 		}
 	}
 	exchange("EHLO bench.example\r\n", "SIZE")
-	message := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 52) + ".\r\n"
-	b.SetBytes(int64(len(message)))
-	for b.Loop() {
-		exchange("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ")
-		exchange(message, "250 2.0.0")
-	}
+	return exchange
 }
