@@ -30,7 +30,7 @@ func behindProxy(t *testing.T, version int) {
 	client6 := p.ip6(trusted)
 	r := p.relay(kind + `
   listeners: [{name: smtp, port: 25, mode: Relay, proxyProtocol: Required, proxyCIDRs: [{net}.80/32]}]
-  access: {trustedCIDRs: [{net}.9/32, ` + client6 + `/128], undeclaredSenders: Accept}
+  access: {trustedCIDRs: [{net}.9/32, "{net6}9/128"], undeclaredSenders: Accept}
   routes: [{name: mailboxes, match: {recipientDomains: [proxied.test]}, lmtp: {host: {net}.24}}]
 `)
 	hosts := map[string]string{p.ip(trusted): p.ip(proxy), client6: p.ip6(proxy)}

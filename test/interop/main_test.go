@@ -21,8 +21,9 @@ import (
 
 const (
 	root = "../.."
-	// resolver is where Unbound answers.
-	resolver = "127.0.0.53"
+	// resolver and resolver6 are where Unbound answers.
+	resolver  = "127.0.0.53"
+	resolver6 = "fd00::53"
 )
 
 // world is what all scenarios share.
@@ -52,7 +53,10 @@ func runAll(m *testing.M) (code int, err error) {
 	if err := os.WriteFile(caFile(), world.ca.PEM(), 0o644); err != nil {
 		return 1, err
 	}
-	if world.dns, err = peers.StartUnbound(filepath.Join(world.dir, "unbound"), resolver); err != nil {
+	if err := assign(resolver6); err != nil {
+		return 1, err
+	}
+	if world.dns, err = peers.StartUnbound(filepath.Join(world.dir, "unbound"), resolver, resolver6); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, world.dns.Stop()) }()
@@ -87,20 +91,20 @@ func (p *place) ip(host int) string { return fmt.Sprintf("127.0.%d.%d", p.number
 func (p *place) ip6(host int) string {
 	p.t.Helper()
 	address := fmt.Sprintf("fd00::%x:%x", p.number, host)
-	p.assign(address)
+	p.must(assign(address))
 	return address
 }
 
 // assign gives the loopback interface an address: it has none of IPv6 but ::1, and Postfix insists on 127.0.0.0/8 too.
-func (p *place) assign(address string) {
-	p.t.Helper()
+func assign(address string) error {
 	prefix := "/32"
 	if strings.Contains(address, ":") {
 		prefix = "/128"
 	}
 	if out, err := exec.Command("ip", "address", "replace", address+prefix, "dev", "lo").CombinedOutput(); err != nil {
-		p.t.Fatalf("ip address replace %s: %v: %s", address, err, out)
+		return fmt.Errorf("ip address replace %s: %w: %s", address, err, out)
 	}
+	return nil
 }
 
 func (p *place) must(err error) {
@@ -129,7 +133,7 @@ func (p *place) dns(name string, records ...string) {
 func (p *place) postfix(o peers.PostfixOptions) *peers.Postfix {
 	p.t.Helper()
 	for _, address := range strings.Split(o.Address, ", ") {
-		p.assign(address)
+		p.must(assign(address))
 	}
 	o.Dir = p.path("postfix")
 	o.CertPEM, o.KeyPEM = world.ca.PairPEM(o.Hostname)

@@ -24,10 +24,10 @@ spec:
   queue: {storage: {size: 1Gi}, retry: {initialSeconds: 1, maxSeconds: 2}}
 `
 
-// trusting takes mail from the scenario's clients at {net}.9 for anywhere, and sends it to MX hosts.
+// trusting takes mail from the scenario's clients at {net}.9 and {net6}9 for anywhere.
 const trusting = kind + `
   listeners: [{name: smtp, port: 25, mode: Relay}]
-  access: {trustedCIDRs: [{net}.9/32], undeclaredSenders: Accept}
+  access: {trustedCIDRs: [{net}.9/32, "{net6}9/128"], undeclaredSenders: Accept}
 `
 
 const toMX = `
@@ -37,37 +37,44 @@ const toMX = `
 // trusted is the last octet of the address of clients that may relay.
 const trusted = 9
 
-// Mail goes to Postfix by MX records that Unbound knows, over IPv4 and IPv6, encrypted, in chunks, and unchanged; what the
-// sender wants to be told, Postfix tells it.
+// Mail goes to Postfix by MX records that Unbound knows, over IPv4 alone and over IPv6 alone, encrypted, and unchanged;
+// what the sender wants to be told, Postfix tells it.
 func TestPostfixAsMX(t *testing.T) {
-	p := newPlace(t)
-	v4, v6 := p.ip(25), p.ip6(25)
-	postfix := p.postfix(peers.PostfixOptions{Address: v4 + ", " + v6, Hostname: "mx.postfix.test", Domain: "postfix.test"})
-	p.dns("mx4.postfix.test", "A "+v4)
-	p.dns("mx6.postfix.test", "AAAA "+v6)
-	p.dns("v4.postfix.test", "MX 10 mx4.postfix.test.")
-	p.dns("v6.postfix.test", "MX 10 mx6.postfix.test.")
-	r := p.relay(trusting + toMX)
-
-	const sender = "sender@back.postfix.test"
-	for domain, more := range map[string]int{"v4.postfix.test": 3, "v6.postfix.test": 30_000} {
-		message := text(sender, "ada@"+domain, "over "+domain, more)
-		r.accepts(submission{
-			Source: p.ip(trusted), From: sender, To: []string{"ada@" + domain}, Message: message,
-			MailOptions: []string{"BODY=8BITMIME", "RET=HDRS", "ENVID=" + domain + "+2Bid"},
-			RcptOptions: []string{"NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;first@" + domain},
+	for _, family := range []string{"IPv4", "IPv6"} {
+		t.Run(family, func(t *testing.T) {
+			p := newPlace(t)
+			at, dns, record := p.ip, resolver, "A "
+			if family == "IPv6" {
+				at, dns, record = p.ip6, resolver6, "AAAA "
+			}
+			domain := strings.ToLower(family) + ".test"
+			postfix := p.postfix(peers.PostfixOptions{Address: at(25), Hostname: "mx." + domain, Domain: domain})
+			p.dns("mx."+domain, record+at(25))
+			p.dns(domain, "MX 10 mx."+domain+".")
+			p.dns("long."+domain, "MX 10 mx."+domain+".")
+			p.toPostfix(postfix, p.relayAt(at(relayHost), dns, trusting+toMX), domain, at(trusted))
 		})
-		eventually(t, "Postfix has it as it was sent", func() error { return has(postfix, domain, message) })
-		eventually(t, "Postfix tells the sender", func() error { return tells(postfix, domain) })
+	}
+}
+
+func (p *place) toPostfix(postfix *peers.Postfix, r *relay, domain, client string) {
+	p.t.Helper()
+	sender := "sender@back." + domain
+	for to, more := range map[string]int{domain: 3, "long." + domain: 30_000} {
+		message := text(sender, "ada@"+to, "to "+to, more)
+		r.accepts(submission{
+			Source: client, From: sender, To: []string{"ada@" + to}, Message: message,
+			MailOptions: []string{"BODY=8BITMIME", "RET=HDRS", "ENVID=" + to + "+2Bid"},
+			RcptOptions: []string{"NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;first@" + to},
+		})
+		eventually(p.t, "Postfix has it as it was sent", func() error { return has(postfix, to, message) })
+		eventually(p.t, "Postfix tells the sender", func() error { return tells(postfix, "back."+domain, to) })
 	}
 	r.settles(status.Ledger{Accepted: 2, Delivered: 2})
-
-	if err := r.stop(); err != nil { // so that its connections end, and Postfix counts the commands
-		t.Fatal(err)
-	}
-	eventually(t, "Postfix says that both came encrypted, the short one in a chunk", func() error {
+	p.must(r.stop()) // so that its connections end, and Postfix counts the commands
+	eventually(p.t, "Postfix says that both came encrypted, the short one in a chunk", func() error {
 		log := postfixLog(p)
-		if !strings.Contains(log, " starttls=1 mail=1 rcpt=1 bdat=1 quit=1 ") || !strings.Contains(log, " starttls=1 mail=1 rcpt=1 data=1 quit=1 ") {
+		if strings.Count(log, " bdat=1 ") != 1 || strings.Count(log, " data=1 ") != 1 || strings.Count(log, " starttls=1 ") != strings.Count(log, "disconnect from ") {
 			return errors.New(log)
 		}
 		return nil
@@ -103,8 +110,8 @@ func has(postfix *peers.Postfix, domain, message string) error {
 }
 
 // tells wants Postfix's own DSN: it was given what the sender had asked for.
-func tells(postfix *peers.Postfix, domain string) error {
-	got, err := postfix.Messages("back.postfix.test")
+func tells(postfix *peers.Postfix, back, domain string) error {
+	got, err := postfix.Messages(back)
 	if err != nil {
 		return err
 	}
@@ -166,4 +173,34 @@ func TestPostfixAsPrimary(t *testing.T) {
 		t.Errorf("the reply is 550 %s", reply)
 	}
 	r.say(c, 250, "RCPT TO:<ada@primary.test>")
+}
+
+// What a next hop cannot take is bounced, not mangled: an address in UTF-8 to one without SMTPUTF8.
+func TestPostfixWithoutUTF8(t *testing.T) {
+	p := newPlace(t)
+	postfix := p.postfix(peers.PostfixOptions{Address: p.ip(25), Hostname: "mx.ascii.test", Domain: "ascii.test", Extra: "smtputf8_enable = no\n"})
+	p.dns("mx.ascii.test", "A "+p.ip(25))
+	p.dns("ascii.test", "MX 10 mx.ascii.test.")
+	r := p.relay(trusting + toMX)
+	r.accepts(submission{Source: p.ip(trusted), From: "sender@ascii.test", To: []string{"jörg@ascii.test"}, MailOptions: []string{"SMTPUTF8", "BODY=8BITMIME"},
+		Message: text("sender@ascii.test", "jörg@ascii.test", "to UTF-8", 3)})
+	var told []notice
+	eventually(t, "the sender is told", func() error {
+		got, err := postfix.Messages("ascii.test")
+		if err != nil {
+			return err
+		}
+		var raw []string
+		for _, m := range got {
+			raw = append(raw, string(m.Raw))
+		}
+		if told, err = notices(raw); err == nil && len(told) != 1 {
+			err = fmt.Errorf("%d messages, %d notices", len(got), len(told))
+		}
+		return err
+	})
+	if got := told[0].Recipients; len(got) != 1 || got[0]["Action"] != "failed" || got[0]["Status"] != "5.6.7" || !strings.HasPrefix(got[0]["Final-Recipient"], "utf-8;") {
+		t.Errorf("it says %v", got)
+	}
+	r.settles(status.Ledger{Accepted: 2, Delivered: 1, Failed: 1})
 }

@@ -45,14 +45,21 @@ type relay struct {
 	*place
 	process *exec.Cmd
 	ended   chan error
-	// bind is the address that it listens on.
-	bind string
+	// bind is the address that it listens on, dns where it asks, host:port.
+	bind, dns string
 }
 
-// relay starts one with these manifests; {net} in them is the range of the place, {hostname} the relay's name.
+// relay starts one with these manifests; {net} and {net6} in them are the ranges of the place, {hostname} is the
+// relay's name.
 func (p *place) relay(manifests ...string) *relay {
 	p.t.Helper()
-	r := &relay{place: p, bind: p.ip(relayHost)}
+	return p.relayAt(p.ip(relayHost), resolver, manifests...)
+}
+
+// relayAt is relay at an address, with a resolver.
+func (p *place) relayAt(bind, dns string, manifests ...string) *relay {
+	p.t.Helper()
+	r := &relay{place: p, bind: bind, dns: net.JoinHostPort(dns, "53")}
 	r.write(manifests...)
 	r.start()
 	return r
@@ -61,7 +68,8 @@ func (p *place) relay(manifests ...string) *relay {
 // write writes the manifests; a relay that runs takes them up.
 func (r *relay) write(manifests ...string) {
 	r.t.Helper()
-	text := strings.NewReplacer("{net}", fmt.Sprintf("127.0.%d", r.number), "{hostname}", hostname).Replace(strings.Join(manifests, "\n---\n"))
+	text := strings.NewReplacer("{net}", fmt.Sprintf("127.0.%d", r.number),
+		"{net6}", fmt.Sprintf("fd00::%x:", r.number), "{hostname}", hostname).Replace(strings.Join(manifests, "\n---\n"))
 	next := r.path("next.yaml")
 	r.must(os.WriteFile(next, []byte(text), 0o600))
 	r.must(os.Rename(next, r.path("manifests.yaml")))
@@ -72,7 +80,7 @@ func (r *relay) start() {
 	log, err := os.OpenFile(r.path("relay.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	r.must(err)
 	defer log.Close() // the process has its own handle
-	r.process = exec.Command(postrider(), "local", "-f", r.path("manifests.yaml"), "--data", r.path("d"), "--bind", r.bind, "--resolver", resolver+":53")
+	r.process = exec.Command(postrider(), "local", "-f", r.path("manifests.yaml"), "--data", r.path("d"), "--bind", r.bind, "--resolver", r.dns)
 	r.process.Stdout, r.process.Stderr = log, log
 	r.process.Env = append(os.Environ(), "SSL_CERT_FILE="+caFile())
 	r.must(r.process.Start())

@@ -18,7 +18,8 @@ const (
 // OpenDKIM is Debian's, verifying signatures as a milter: mail with a signature that is wrong is refused.
 type OpenDKIM struct{ *process }
 
-// StartOpenDKIM starts it at address, with its files in dir. It asks the DNS server at resolver, an IP address.
+// StartOpenDKIM starts it at address, with its files in dir. It asks the DNS server at resolver, an IP address; for names
+// under test. it asks nobody (RFC 6761).
 func StartOpenDKIM(dir, address, resolver string) (*OpenDKIM, error) {
 	conf := filepath.Join(dir, "opendkim.conf")
 	text := fill(opendkimConf, map[string]string{"dir": dir, "address": address, "resolver": resolver, "port": strconv.Itoa(OpenDKIMPort)})

@@ -15,10 +15,14 @@ type Unbound struct {
 	dir string
 }
 
-// StartUnbound starts a resolver at address (an IP address), port 53, with its files in dir.
-func StartUnbound(dir, address string) (*Unbound, error) {
+// StartUnbound starts a resolver at addresses (IP addresses), port 53, with its files in dir.
+func StartUnbound(dir string, addresses ...string) (*Unbound, error) {
 	u := &Unbound{dir: dir}
-	conf := strings.NewReplacer("{dir}", dir, "{address}", address).Replace(unboundConf)
+	var listen []string
+	for _, address := range addresses {
+		listen = append(listen, net.JoinHostPort(address, "53"))
+	}
+	conf := fill(unboundConf, map[string]string{"dir": dir, "interfaces": "  interface: " + strings.Join(addresses, "\n  interface: ")})
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -26,7 +30,7 @@ func StartUnbound(dir, address string) (*Unbound, error) {
 		return nil, err
 	}
 	var err error
-	u.process, err = start(exec.Command("unbound", "-d", "-c", u.path("unbound.conf")), net.JoinHostPort(address, "53"))
+	u.process, err = start(exec.Command("unbound", "-d", "-c", u.path("unbound.conf")), listen...)
 	return u, err
 }
 
@@ -72,7 +76,7 @@ const unboundConf = `server:
   use-syslog: no
   logfile: "{dir}/unbound.log"
   do-daemonize: no
-  interface: {address}
+{interfaces}
   access-control: 0.0.0.0/0 allow
   access-control: ::/0 allow
   module-config: "iterator"
