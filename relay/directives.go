@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -81,6 +82,8 @@ func (r *Relay) undo(d *directive.Directive) (result admin.Result, err error) {
 	defer r.directives.undoing.Unlock()
 	s := r.settings.Load()
 	switch {
+	case !slices.ContainsFunc(r.Directives(), func(o directive.Directive) bool { return o.ID == d.ID }):
+		return result, nil // another was faster
 	case d.Act == directive.Hold:
 		result, err = r.actOnAll(filterOf(d.Scope), releaseFrom(d))
 	case d.Act != directive.Suspend || d.Ended == nil: // what a suspension kept back is due when its time is over
