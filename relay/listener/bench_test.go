@@ -29,17 +29,19 @@ func BenchmarkSession(b *testing.B) {
 	message := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 76)+"\r\n", 52)
 	b.Run("DATA", func(b *testing.B) {
 		exchange := greeted(b)
+		data, stuffed := envelope+"DATA\r\n", message+".\r\n"
 		b.SetBytes(int64(len(message)))
 		for b.Loop() {
-			exchange(envelope+"DATA\r\n", "354 ")
-			exchange(message+".\r\n", "250 2.0.0")
+			exchange(data, "354 ")
+			exchange(stuffed, "250 2.0.0")
 		}
 	})
 	b.Run("BDAT", func(b *testing.B) {
 		exchange := greeted(b)
+		chunked := envelope + chunk(message, true)
 		b.SetBytes(int64(len(message)))
 		for b.Loop() {
-			exchange(envelope+chunk(message, true), "250 2.0.0")
+			exchange(chunked, "250 2.0.0")
 		}
 	})
 }
