@@ -186,8 +186,10 @@ func TestTokenSourcesSurviveAReconfiguration(t *testing.T) {
 		return p.Hops[0].Tokens
 	}
 	first := source()
-	if source() != first || source() != first {
-		t.Error("a new source, though nothing changed")
+	for range 2 {
+		if source() != first {
+			t.Error("a new source, though nothing changed")
+		}
 	}
 	write("refresh", "r2\n")
 	if source() == first {
