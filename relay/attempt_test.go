@@ -23,7 +23,7 @@ func TestAnAttemptThatIsBrokenOffEndsNothing(t *testing.T) {
 		to   string
 		code int
 	}{{"busy@x.test", 421}, {"gone@x.test", 550}, {"here@x.test", 250}} {
-		begun := envelope.Recipient{Address: r.to, State: envelope.Queued}.Begin(now)
+		begun := envelope.Recipient{Address: r.to, State: envelope.Queued, Last: &envelope.Outcome{At: now}}.Begin(now)
 		tried.Recipients = append(tried.Recipients, begun)
 		outcomes = append(outcomes, envelope.Outcome{Reply: reply.Reply{Code: r.code}})
 	}

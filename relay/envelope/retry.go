@@ -24,12 +24,20 @@ func (p Retry) Wait(attempts int) time.Duration {
 	return time.Duration(nominal * (0.75 + p.Jitter/2))
 }
 
+// expired says whether a recipient is given up after an attempt without a decision. One that was last tried long
+// before its end has one more: the clock may have leapt, or the relay stood still, and then all mail would end at its
+// first attempt. When all is well the last two attempts are no more than the longest wait apart.
+func (p Retry) expired(before *Outcome, now time.Time) bool {
+	return !now.Before(p.Expires) && before != nil && p.Expires.Sub(before.At) <= p.Max*5/4
+}
+
 // After is the state machine of a recipient: its state after an attempt ended with o at time now.
 // A recipient that is no longer queued stays as it is.
 func (r Recipient) After(o Outcome, now time.Time, p Retry) Recipient {
 	if r.State != Queued {
 		return r
 	}
+	before := r.Last
 	r.Last = &o
 	switch o.Reply.Class() {
 	case reply.Success:
@@ -38,9 +46,9 @@ func (r Recipient) After(o Outcome, now time.Time, p Retry) Recipient {
 		r.State = Failed
 	default:
 		r.Due = now.Add(p.Wait(r.Attempts))
-		if !now.Before(p.Expires) {
+		if p.expired(before, now) {
 			r.State = Failed
-		} else if r.Due.After(p.Expires) {
+		} else if now.Before(p.Expires) && r.Due.After(p.Expires) {
 			r.Due = p.Expires // one last attempt at the end of its life
 		}
 	}

@@ -17,31 +17,57 @@ func retry(expires time.Time) Retry {
 
 func TestAfter(t *testing.T) {
 	late := now.Add(24 * time.Hour)
+	never := time.Time{}
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	for _, c := range []struct {
 		name    string
 		code    int
+		before  time.Time // when the attempt before ended
 		expires time.Time
 		state   Disposition
 		due     time.Time
 	}{
-		{"delivered", 250, late, Delivered, now},
-		{"delivered at the very end", 250, now, Delivered, now},
-		{"refused for good", 550, late, Failed, now},
-		{"refused for now", 451, late, Queued, now.Add(10 * time.Minute)},
-		{"no reply at all", 0, late, Queued, now.Add(10 * time.Minute)},
-		{"an intermediate reply is no answer", 354, late, Queued, now.Add(10 * time.Minute)},
-		{"a code that does not exist", 999, late, Queued, now.Add(10 * time.Minute)},
-		{"one last attempt when the next would be too late", 451, now.Add(time.Minute), Queued, now.Add(time.Minute)},
-		{"expired", 451, now, Failed, now.Add(10 * time.Minute)},
-		{"long expired", 421, now.Add(-time.Hour), Failed, now.Add(10 * time.Minute)},
+		{"delivered", 250, never, late, Delivered, now},
+		{"delivered at the very end", 250, ago(time.Hour), now, Delivered, now},
+		{"refused for good", 550, never, late, Failed, now},
+		{"refused for now", 451, never, late, Queued, now.Add(10 * time.Minute)},
+		{"no reply at all", 0, never, late, Queued, now.Add(10 * time.Minute)},
+		{"an intermediate reply is no answer", 354, never, late, Queued, now.Add(10 * time.Minute)},
+		{"a code that does not exist", 999, never, late, Queued, now.Add(10 * time.Minute)},
+		{"one last attempt when the next would be too late", 451, never, now.Add(time.Minute), Queued, now.Add(time.Minute)},
+		{"expired", 451, ago(4 * time.Hour), now, Failed, now.Add(10 * time.Minute)},
+		{"expired after the longest wait", 451, ago(5 * time.Hour), now, Failed, now.Add(10 * time.Minute)},
+		{"long expired, and tried since", 421, ago(time.Minute), ago(time.Hour), Failed, now.Add(10 * time.Minute)},
+		{"expired on a clock that was set back meanwhile", 421, now.Add(48 * time.Hour), now, Failed, now.Add(10 * time.Minute)},
+		{"the clock leapt: one more attempt", 421, ago(25 * time.Hour), ago(time.Hour), Queued, now.Add(10 * time.Minute)},
+		{"nothing was tried for long: one more attempt", 421, ago(5*time.Hour + 1), now, Queued, now.Add(10 * time.Minute)},
+		{"never tried in all its life: one more attempt", 421, never, ago(time.Hour), Queued, now.Add(10 * time.Minute)},
 	} {
 		o := Outcome{Reply: reply.Reply{Code: c.code}, At: now}
 		before := Recipient{Address: "a@b.test", State: Queued, Attempts: 2, Due: now}
+		if !c.before.IsZero() {
+			before.Last = &Outcome{Reply: reply.Reply{Code: 451}, At: c.before}
+		}
 		want := before
 		want.State, want.Due, want.Last = c.state, c.due, &o
 		if got := before.After(o, now, retry(c.expires)); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, not %+v", c.name, got, want)
 		}
+	}
+}
+
+// TestNoLeapEndsMailAtOnce: a clock that leaps over the end of all mail, and is right again after one attempt.
+func TestNoLeapEndsMailAtOnce(t *testing.T) {
+	p := retry(now.Add(5 * 24 * time.Hour))
+	r := Recipient{State: Queued}.Begin(now).After(Outcome{Reply: reply.Reply{Code: 451}, At: now}, now, p)
+	leapt := now.Add(365 * 24 * time.Hour)
+	r = r.Begin(leapt).After(Outcome{Reply: reply.Reply{Code: 451}, At: leapt}, leapt, p)
+	if r.State != Queued {
+		t.Fatal("the leap ended it")
+	}
+	right := now.Add(time.Hour)
+	if r = r.Begin(right).After(Outcome{Reply: reply.Reply{Code: 451}, At: right}, right, p); r.State != Queued || r.Due.After(right.Add(time.Hour)) {
+		t.Errorf("after the clock was set right: %+v", r)
 	}
 }
 
