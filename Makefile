@@ -73,8 +73,10 @@ bench: ## The engine beside Postfix; writes bin/bench.json (BASELINE=FILE: and b
 	go run ./hack/bench
 
 .PHONY: crash
-crash: ## The relay is killed 100 times under load, and nothing is lost
-	go test -count=1 -timeout 30m -v -run TestNothingIsLost ./test/crash -kills=100
+crash: ## Proof of durability: crash clones, SIGKILLs, failing disks, a trace of every sync, flipped bits
+	@hack/packages.sh crash
+	go test -count=1 -timeout 30m -v -run 'FlippedBits|FailingDisk|Gone|Salvage' ./relay/spool -flips=200
+	go test -count=1 -timeout 30m -v ./test/crash -clones=1000 -kills=500 -strace
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME each

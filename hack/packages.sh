@@ -2,6 +2,7 @@
 # Installs the Debian packages that are missing of a group, and starts none of their services.
 #
 #   hack/packages.sh cluster...    what the throwaway cluster runs
+#   hack/packages.sh crash...      what the long form of the crash tests needs
 #   hack/packages.sh peers...      what the end-to-end tests talk to
 #   hack/packages.sh interop...    what the tests with real peers talk to; Exim, which cannot be installed beside
 #                                  Postfix, is unpacked in bin/peers
@@ -13,6 +14,7 @@ unpack=()
 for group in "$@"; do
 	case $group in
 	cluster) packages+=(containerd runc containernetworking-plugins iptables iproute2 conntrack socat) ;;
+	crash) packages+=(strace) ;;
 	peers) packages+=(swaks libnet-ssleay-perl postfix unbound python3-dkim) ;;
 	interop)
 		packages+=(swaks libnet-ssleay-perl postfix unbound python3 python3-dkim dovecot-lmtpd dovecot-imapd opendkim rspamd haproxy)
