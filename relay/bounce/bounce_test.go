@@ -75,7 +75,7 @@ func cases() map[string]Notice {
 	xtext.Recipients[0].Original = "utf-8;böb@bücher.example"
 	return map[string]Notice{
 		"failed": asked(notice(Failed, bob(550, "5.1.1", "No such user\nSee https://example.com/550"),
-			recipient(`"c d"@example.com`, 552, "", "Too big", "[192.0.2.1]:25"))),
+			recipient(`"c d"@example.com`, 552, "", "Too big", "192.0.2.1[192.0.2.1]:25"))),
 		"expired": notice(Failed, recipient("bob@example.com", 421, "4.4.1", "connect to mx1.example.com[192.0.2.1]:25: connection refused", ""),
 			envelope.Recipient{Address: "never@example.com", State: envelope.Failed}),
 		"delayed":        delayed,

@@ -1,6 +1,7 @@
 package bounce
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/postrider/postrider/relay/envelope"
@@ -53,9 +54,12 @@ func (c *composer) outcome(o *envelope.Outcome) {
 	}
 }
 
-// remote is the host of "mx1.example.com[192.0.2.1]:25"; its address when it was reached without a name.
+// remote is the host of "mx1.example.com[192.0.2.1]:25"; its address where it has no name.
 func remote(nextHop string) string {
 	host, rest, _ := strings.Cut(nextHop, "[")
+	if address, err := netip.ParseAddr(host); err == nil {
+		return envelope.Literal(address)
+	}
 	if host != "" {
 		return host
 	}
