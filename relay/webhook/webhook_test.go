@@ -351,8 +351,12 @@ func TestRecordNeverWaits(t *testing.T) {
 	k := newHook(h, "stuck")
 	k.use(&settings{})
 	h.activate([]*hook{k})
+	began := time.Now()
 	for range waiting + 10 {
 		h.Record(delivered("x"))
+	}
+	if took := time.Since(began); took > patience/3 {
+		t.Errorf("Record took %v", took)
 	}
 	if len(k.incoming) != waiting {
 		t.Errorf("%d events wait", len(k.incoming))
