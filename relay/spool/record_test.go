@@ -38,7 +38,9 @@ func fill(v reflect.Value, n *int64) {
 			return
 		}
 		for i := range v.NumField() {
-			fill(v.Field(i), n)
+			if v.Type().Field(i).Tag.Get("json") != "-" { // what is not kept says so
+				fill(v.Field(i), n)
+			}
 		}
 	default:
 		panic("a kind of field that records cannot hold yet: " + v.Kind().String())
