@@ -65,12 +65,10 @@ func news(r *envelope.Recipient, late bool) bounce.Action {
 	return ""
 }
 
-// wanted says whether a sender is to hear of it (RFC 3461 §4.1). One that did not say hears of failures; of delays
+// wanted says whether a sender is to hear of it (RFC 3461 §4.1); with NEVER, which stands alone, of nothing. One that did not say hears of failures; of delays
 // only when it gave us the mail to send, for to others that would be backscatter.
 func wanted(a bounce.Action, n envelope.Notify, origin envelope.Origin) bool {
 	switch {
-	case n.Has(envelope.NotifyNever):
-		return false
 	case a == bounce.Failed:
 		return n == 0 || n.Has(envelope.NotifyFailure)
 	case a == bounce.Delayed:

@@ -81,7 +81,7 @@ func mixed() envelope.Envelope {
 	e := envelope.Envelope{
 		Domain: "example.net", ReversePath: "a@example.org", Origin: envelope.Submitted, Accepted: time.Now().Add(-time.Hour), Return: envelope.ReturnFull,
 	}
-	for _, local := range []string{"gone1", "gone2", "late1", "late2", "there1", "there2", "box1", "box2", "quiet"} {
+	for _, local := range []string{"gone1", "gone2", "late1", "late2", "hand1", "hand2", "box1", "box2", "quiet"} {
 		e.Recipients = append(e.Recipients, envelope.Recipient{
 			Address: local + "@example.net", State: envelope.Queued, Attempts: 1, Notify: all, Due: time.Now(),
 		})
@@ -94,7 +94,7 @@ func mixed() envelope.Envelope {
 func end(e *envelope.Envelope) {
 	outcomes := map[string]envelope.Outcome{
 		"gone": {Reply: reply.Reply{Code: 550}}, "late": {Reply: reply.Reply{Code: 450}}, "quie": {Reply: reply.Reply{Code: 550}},
-		"ther": {Reply: reply.Reply{Code: 250}}, "box1": {Reply: reply.Reply{Code: 250}, Handover: envelope.HandoverFinal},
+		"hand": {Reply: reply.Reply{Code: 250}}, "box1": {Reply: reply.Reply{Code: 250}, Handover: envelope.HandoverFinal},
 		"box2": {Reply: reply.Reply{Code: 250}, Handover: envelope.HandoverFinal},
 	}
 	for i, r := range e.Recipients {

@@ -82,7 +82,7 @@ func TestSuppressedAreRefused(t *testing.T) {
 		name, from, to, author, want string
 		ledger                       status.Ledger // what it adds
 	}{
-		{"at RCPT", "a@news.example", "gone@example.net", "a@news.example", "550 5.1.1", status.Ledger{}},
+		{"at RCPT", "a@news.example", "gone@example.net", "a@shop.example", "550 5.1.1", status.Ledger{}},
 		{"at the end", "b@bounce.example", "gone@example.net", "a@news.example", "550 5.1.1", status.Ledger{}},
 		{"one of two", "b@bounce.example", "gone@example.net,here@example.net", "a@news.example", "", status.Ledger{Accepted: 2, Suppressed: 1, Delivered: 1}},
 		{"another recipient", "a@news.example", "here@example.net", "a@news.example", "", status.Ledger{Accepted: 1, Delivered: 1}},

@@ -79,7 +79,7 @@ func (c *composer) inert(text string) string {
 		switch {
 		case r == utf8.RuneError, r < ' ', r == 0x7f:
 			b.WriteByte('?')
-		case r > 0x7f && !(c.utf8 && unicode.IsPrint(r)):
+		case r > 0x7f && (!c.utf8 || !unicode.IsPrint(r)):
 			fmt.Fprintf(&b, `\x{%X}`, r)
 		default:
 			b.WriteRune(r)
