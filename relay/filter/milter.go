@@ -41,7 +41,7 @@ func (f *milterFilter) ask(ctx context.Context, m *Message) (opinion, error) {
 	if err != nil {
 		return opinion{}, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	session, err := milter.NewClientWithOptions("tcp", f.address, milter.ClientOptions{
 		Dialer: conn, ActionMask: milterActions, ProtocolMask: milterSteps,
 	}).Session()

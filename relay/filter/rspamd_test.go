@@ -108,9 +108,12 @@ func TestRspamdActions(t *testing.T) {
 // TestRspamdFailures has servers that give no verdict, with either choice of the admin.
 func TestRspamdFailures(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
-		"error":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
-		"forbidden": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
-		"redirect":  func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", "/"); w.WriteHeader(302) },
+		"error":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"forbidden": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+		"redirect": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "/")
+			w.WriteHeader(http.StatusFound)
+		},
 		"no JSON":   says("<html>"),
 		"no action": says(`{"score":3}`),
 		"unknown":   says(`{"action":"dance"}`),
@@ -146,7 +149,7 @@ func TestRspamdFailures(t *testing.T) {
 
 // TestNextFilterIsAsked has one that fails open before one that refuses, and two that add fields.
 func TestNextFilterIsAsked(t *testing.T) {
-	open := spamd(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	open := spamd(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	open.OnFailure = config.FailAccept
 	r := newRig(t, nil, open, spamd(t, says(`{"action":"reject"}`)))
 	if _, err := r.chain.Message(t.Context(), sample()); err == nil || !strings.HasPrefix(err.Error(), "550") {

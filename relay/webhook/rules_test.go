@@ -132,7 +132,7 @@ func TestRetryAfterIsKept(t *testing.T) {
 	to := newReceiver(t)
 	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "3600")
-		w.WriteHeader(429)
+		w.WriteHeader(http.StatusTooManyRequests)
 	})
 	r := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL})
 	r.start()

@@ -131,7 +131,7 @@ func TestTypes(t *testing.T) {
 // TestKilled takes up a queue as it stands on disk while its process still runs.
 func TestKilled(t *testing.T) {
 	to := newReceiver(t)
-	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	r := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL})
 	r.start()
 	r.record("a", 500)
@@ -225,7 +225,7 @@ func TestRefusedBatchIsDropped(t *testing.T) {
 
 func TestQuota(t *testing.T) {
 	to := newReceiver(t)
-	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	r := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL})
 	r.options.Quota = 64 << 10
 	r.options.backoff = time.Hour
@@ -263,7 +263,7 @@ func TestRestart(t *testing.T) {
 	r.start()
 	r.record("a", 3)
 	r.eventually("the first events", func() bool { return r.value("postrider_webhook_events_sent_total", "crm") == 3 })
-	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	r.record("b", 300)
 	r.stop()
 	to.answers(nil)
@@ -287,7 +287,7 @@ func TestRestart(t *testing.T) {
 // written though the file is as long as if it had been.
 func TestCrash(t *testing.T) {
 	to := newReceiver(t)
-	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	r := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL})
 	r.start()
 	r.record("a", 3)
@@ -369,7 +369,7 @@ func TestRecordNeverWaits(t *testing.T) {
 // TestDiskReserve: below the reserve nothing is written, and what waits gives way to mail.
 func TestDiskReserve(t *testing.T) {
 	to := newReceiver(t)
-	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	to.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	r := newRig(t, config.Webhook{Name: "crm", URL: to.server.URL})
 	var low atomic.Bool
 	r.options.Low, r.options.Quota, r.options.backoff = low.Load, 64<<10, time.Hour
@@ -397,7 +397,7 @@ func TestDiskReserve(t *testing.T) {
 
 func TestReload(t *testing.T) {
 	first, second := newReceiver(t), newReceiver(t)
-	first.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	first.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	r := newRig(t, config.Webhook{Name: "crm", URL: first.server.URL}, config.Webhook{Name: "gone", URL: first.server.URL})
 	r.options.backoff = time.Hour
 	r.start()
