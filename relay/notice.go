@@ -68,10 +68,10 @@ func news(r *envelope.Recipient, late bool) bounce.Action {
 // wanted says whether a sender is to hear of it (RFC 3461 §4.1); with NEVER, which stands alone, of nothing. One that did not say hears of failures; of delays
 // only when it gave us the mail to send, for to others that would be backscatter.
 func wanted(a bounce.Action, n envelope.Notify, origin envelope.Origin) bool {
-	switch {
-	case a == bounce.Failed:
+	switch a {
+	case bounce.Failed:
 		return n == 0 || n.Has(envelope.NotifyFailure)
-	case a == bounce.Delayed:
+	case bounce.Delayed:
 		return n.Has(envelope.NotifyDelay) || n == 0 && (origin == envelope.Submitted || origin == envelope.Trusted)
 	default:
 		return n.Has(envelope.NotifySuccess)
