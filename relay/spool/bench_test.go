@@ -1,6 +1,7 @@
 package spool
 
 import (
+	flags "flag"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -143,4 +144,30 @@ func BenchmarkRecord(b *testing.B) {
 			_, _ = decodeCounts(entryKey(e.Key()), record)
 		}
 	})
+}
+
+// entriesAtOpen are what BenchmarkOpen finds in its spool.
+var entriesAtOpen = flags.Int("entries", 50_000, "entries in the spool that BenchmarkOpen opens")
+
+// BenchmarkOpen opens a spool in which messages of 4 KiB wait: all blocks are verified and all entries counted.
+func BenchmarkOpen(b *testing.B) {
+	dir, text := b.TempDir(), octets(4096)
+	s, err := Open(dir, Options{Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range *entriesAtOpen {
+		putUnsynced(b, s, text)
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if s, err = Open(dir, Options{Logger: quiet}); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

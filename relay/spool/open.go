@@ -302,19 +302,21 @@ func verifyTable(fs vfs.FS, path string) error {
 }
 
 // Close waits for running operations, then closes the store. Later operations fail with ErrClosed. When operations do
-// not end, because a full disk makes them wait, it fails after 20 s and leaves the store open: all that was
-// acknowledged is in the log, and the process may end.
+// not end, because a full disk makes them wait, it fails after 20 s, and the store is closed when they do: all that was
+// acknowledged is in the log, and the process may end before.
 func (s *Store) Close() error {
-	idle := make(chan struct{})
-	go func() { // ends with the last operation, or with the process
-		s.open.Lock()
-		close(idle)
-	}()
+	closed := make(chan error, 1)
+	go func() { closed <- s.close() }() // ends with the last operation, or with the process
 	select {
-	case <-idle:
+	case err := <-closed:
+		return err
 	case <-time.After(s.patience):
 		return errors.New("close the spool: operations still wait for the disk")
 	}
+}
+
+func (s *Store) close() error {
+	s.open.Lock()
 	defer s.open.Unlock()
 	if s.closed {
 		return nil

@@ -54,7 +54,7 @@ type Options struct {
 	MemtableBytes uint64
 
 	// VerifyBytes is up to which size of all tables together Open reads each of their blocks and compares its
-	// checksum; 4 GiB when 0. What is beyond is verified when it is read.
+	// checksum; 1 GiB when 0. What is beyond is verified when it is read.
 	VerifyBytes int64
 
 	// pause is the wait before a full disk is tried again; 100 ms when 0.
@@ -127,7 +127,7 @@ func (o Options) withDefaults() Options {
 		o.MemtableBytes = 16 << 20
 	}
 	if o.VerifyBytes == 0 {
-		o.VerifyBytes = 4 << 30
+		o.VerifyBytes = 1 << 30
 	}
 	if o.patience == 0 {
 		o.patience = 20 * time.Second
