@@ -272,6 +272,21 @@ func TestWhatIsGoneIsNotMadeAnew(t *testing.T) {
 	}
 }
 
+// TestAStoreWhoseMakingWasBrokenOffIsMade: the name of its MANIFEST is not on disk, that of the marker is.
+func TestAStoreWhoseMakingWasBrokenOffIsMade(t *testing.T) {
+	fs := vfs.NewMem()
+	must(t, fs.MkdirAll("spool", 0o700))
+	must(t, writeSynced(fs, "spool/marker.manifest.000001.MANIFEST-000001", ""))
+	s := open(t, small(fs))
+	put(t, s, to("a@one.test"))
+	must(t, errors.Join(s.Check(), s.Close()))
+	s = open(t, small(fs))
+	defer s.Close()
+	if s.Ledger().Queued != 1 {
+		t.Errorf("%+v", s.Ledger())
+	}
+}
+
 // TestBlocksThatAreNotVerifiedAreNotHandedOut: beyond VerifyBytes a damaged block is met when it is read.
 func TestBlocksThatAreNotVerifiedAreNotHandedOut(t *testing.T) {
 	l := newLibrary(t, true, 0) // pebble takes seconds for a large block that is damaged

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -138,6 +139,9 @@ func (s *Store) inspect(o Options, version int) (known, error) {
 		return k, refusal(o.FS, dir, fmt.Errorf("its mark %s is gone", markFile))
 	}
 	_, manifest := parseFile(o.FS.PathBase(desc.ManifestFilename))
+	if unborn := !k.served && !slices.Contains(names, manifestName(manifest)) && i.absent(k) == nil; unborn {
+		return k, i.unmake()
+	}
 	if err := errors.Join(i.manifest(&k, manifest), i.logs(&k), i.tables()); err != nil {
 		if errors.Is(err, ErrDamaged) {
 			err = refusal(o.FS, dir, err)
@@ -169,6 +173,17 @@ func (i *inspection) absent(k known) error {
 		}
 	}
 	return nil
+}
+
+// unmake takes away what a crash left of the making of a store: pebble's marker may be on disk before what it names.
+func (i *inspection) unmake() error {
+	var err error
+	for _, name := range i.names {
+		if strings.HasPrefix(name, "marker.") {
+			err = errors.Join(err, i.o.FS.Remove(i.path(name)))
+		}
+	}
+	return err
 }
 
 // manifest: the one in force is as it was synced. In a spool without marks it is taken as it is.

@@ -120,7 +120,7 @@ const tries = 64
 func (w *wreck) table(name string) error {
 	t, err := openTable(w.o.FS, w.o.FS.PathJoin(w.dir, name))
 	if err == nil {
-		defer t.Close()
+		defer func() { _ = t.Close() }() // it was only read
 		err = t.findBad()
 	}
 	if errors.Is(err, os.ErrNotExist) {
@@ -174,9 +174,9 @@ func (w *wreck) run(t *sstable.Reader, h hole, forward bool) (last []byte, whole
 	}
 	it, err := t.NewIter(sstable.NoTransforms, nil, nil, sstable.AssertNoBlobHandles)
 	if err != nil {
-		return last, false, nil //nolint:nilerr // the hole stays
+		return last, false, nil // the hole stays
 	}
-	defer it.Close()
+	defer func() { _ = it.Close() }() // its error is that of the hole
 	step, kv := it.Next, it.SeekGE(h.after, 0)
 	if !forward {
 		step = it.Prev
@@ -185,7 +185,7 @@ func (w *wreck) run(t *sstable.Reader, h hole, forward bool) (last []byte, whole
 	for ; kv != nil && within(kv.K.UserKey, h, forward); kv = step() {
 		value, _, err := kv.Value(nil)
 		if err != nil {
-			return last, false, nil //nolint:nilerr // the hole stays
+			return last, false, nil // the hole stays
 		}
 		if err := w.take(version{kv.K.UserKey, value, uint64(kv.SeqNum()), kv.Kind()}); err != nil {
 			return last, false, err

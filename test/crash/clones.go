@@ -211,7 +211,7 @@ func (c *cloning) end(s *spool.Store, k envelope.Key, to string, as envelope.Dis
 func (c *clone) audit() (Ledger, error) {
 	var l Ledger
 	if _, err := c.fs.Stat("spool"); err != nil {
-		return l, nil // before the directory was made
+		return l, nil //nolint:nilerr // before the directory was made
 	}
 	s, err := spool.Open("spool", small(c.fs))
 	if err != nil {
