@@ -117,7 +117,7 @@ func (v *Verifier) remember(q Question, a answer) {
 
 var (
 	busy    = reply.Reply{Code: 451, Enhanced: "4.3.2", Text: "Too many recipients are being verified; try again later"}
-	silence = reply.Reply{Code: 451, Enhanced: "4.4.1", Text: "The recipient cannot be verified now; try again later"}
+	silence = reply.Reply{Code: 450, Enhanced: "4.4.1", Text: "The recipient cannot be verified now; try again later"}
 )
 
 // answer is what a stranger is told about a recipient, or about all of a site.
