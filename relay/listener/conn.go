@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -75,6 +76,9 @@ func host(client netip.Addr) netip.Addr {
 // not be a trickle. What we take to answer is not counted.
 type conn struct {
 	net.Conn
+	// in is what is read in place of Conn when its first octets went into a buffer; nil for none. It is set and read by
+	// the session alone, while others may close Conn.
+	in      io.Reader
 	timeout time.Duration
 
 	mu       sync.Mutex
@@ -96,7 +100,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := c.Conn.Read(p)
+	in := c.in
+	if in == nil {
+		in = c.Conn
+	}
+	n, err := in.Read(p)
 	c.earn(time.Duration(n)*time.Second/minRate - time.Since(start))
 	return n, err
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -51,7 +50,7 @@ func (s *session) identify() error {
 	if err != nil {
 		return err
 	}
-	s.conn.Conn = afterHeader{s.conn.Conn, in}
+	s.conn.in = in
 	if !client.IsValid() {
 		s.anonymous = true
 		return nil
@@ -77,15 +76,3 @@ func readProxyHeader(in *bufio.Reader) (client netip.AddrPort, err error) {
 	address := source.AddrPort()
 	return netip.AddrPortFrom(address.Addr().Unmap(), address.Port()), nil
 }
-
-// afterHeader is a connection whose first octets were read into a buffer.
-type afterHeader struct {
-	net.Conn
-	in *bufio.Reader
-}
-
-// Read takes what is left in the buffer first.
-func (c afterHeader) Read(p []byte) (int, error) { return c.in.Read(p) }
-
-// CloseWrite tells the peer that nothing more will come.
-func (c afterHeader) CloseWrite() error { return closeWrite(c.Conn) }

@@ -2,11 +2,13 @@ package listener
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,4 +183,26 @@ func FuzzProxyHeader(f *testing.F) {
 			t.Errorf("%q: behind it stands %q", octets, rest)
 		}
 	})
+}
+
+// TestStoppedWhileProxiesSpeak: a listener that is broken off closes connections whose headers are on their way, and
+// waits for nobody. The race detector sees what the sessions share with who closes them.
+func TestStoppedWhileProxiesSpeak(t *testing.T) {
+	for range 20 {
+		r := serve(t, config.ModeRelay, config.TLSNone, behindProxy)
+		<-r.Ready()
+		var speaking sync.WaitGroup
+		for range 10 {
+			c, err := net.Dial("tcp", r.Status().Address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			speaking.Go(func() { _, _ = io.WriteString(c, "PROXY UNKNOWN\r\n") })
+		}
+		now, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = r.Shutdown(now)
+		speaking.Wait()
+	}
 }
