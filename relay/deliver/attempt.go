@@ -25,8 +25,8 @@ type attempt struct {
 	// pending are the recipients, by index, whose outcome may still change.
 	pending []int
 	tries   int
-	// ready says that the host at hand got as far as MAIL.
-	ready bool
+	// ready says that the host at hand got as far as MAIL, unheard that one before it did not.
+	ready, unheard bool
 	// conn is the connection at hand.
 	conn *conn
 	// failed is what became of the hosts that decided nothing; unfit is that of the first that lacks an extension.
@@ -34,7 +34,7 @@ type attempt struct {
 }
 
 func newAttempt(c *Client, ehlo string, e *envelope.Envelope, open func() (io.ReadCloser, error), plan route.Plan) *attempt {
-	a := &attempt{client: c, ehlo: ehlo, envelope: e, open: open, plan: plan, outcomes: make([]envelope.Outcome, len(e.Recipients))}
+	a := &attempt{client: c, ehlo: ehlo, envelope: e, open: open, plan: plan, unheard: plan.Skipped, outcomes: make([]envelope.Outcome, len(e.Recipients))}
 	from := unsendable(e.ReversePath, e.UTF8, "5.1.7")
 	for i, r := range e.Recipients {
 		to := unsendable(r.Address, e.UTF8, "5.1.3")
@@ -86,6 +86,7 @@ func (a *attempt) visit(ctx context.Context, hop route.Hop, onlyUp bool) {
 			break
 		}
 	}
+	a.unheard = a.unheard || !a.ready
 	if a.tries > before && a.open != nil && a.client.o.Observe != nil && ctx.Err() == nil {
 		if a.ready {
 			trouble = nil
@@ -147,9 +148,14 @@ func (a *attempt) next(stale error) {
 	a.conn = nil
 }
 
-// lacking notes that a host cannot be given the message.
+// lacking notes that a host cannot be given the message. That is final only when no host goes before it that might
+// have taken it.
 func (a *attempt) lacking(lack reply.Reply, t target) {
 	a.ready = true
+	if a.unheard {
+		lack.Code, lack.Enhanced = 451, "4"+lack.Enhanced[1:]
+		lack.Text += "; a host that goes before it cannot be asked now"
+	}
 	if a.unfit.Reply.Code == 0 {
 		a.unfit = a.conn.outcome(t)
 		a.unfit.Reply, a.unfit.At = lack, a.client.o.Now()

@@ -121,7 +121,8 @@ func (c *Client) CloseIdle() { c.pool.closeAll() }
 // content. Any reply to MAIL, RCPT, DATA or the content decides over the recipients it concerns, and no other host is
 // asked about them. When the connection breaks after the content was sent, the recipients are deferred and no other
 // host is tried: the message may have arrived. A host that lacks 8BITMIME or SMTPUTF8 for the message is left for the
-// next; when no host takes it, it fails with what that one lacked. An address that could not be connected to within
+// next; when no host takes it, it fails with what that one lacked, or is deferred when one before it in the plan could
+// not be asked. An address that could not be connected to within
 // the last minute is passed over, unless there is no other.
 //
 // When ctx ends, connections are cut off and what is undecided is deferred. So is it after a panic.

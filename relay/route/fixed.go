@@ -21,6 +21,7 @@ func (r *Router) planFixed(ctx context.Context, route *route) (Plan, error) {
 	for _, f := range route.fixed {
 		if state := r.health(f.hop.Key()); state.Down {
 			down = append(down, isDown(f.hop.Key(), state))
+			plan.Skipped = plan.Skipped || len(candidates) == 0
 			continue
 		}
 		candidates = append(candidates, candidate{hop: f.hop, unusable: f.unusable})
@@ -28,8 +29,10 @@ func (r *Router) planFixed(ctx context.Context, route *route) (Plan, error) {
 	if len(candidates) == 0 {
 		return Plan{}, failed(451, "4.4.1", "%s", strings.Join(down, "; "))
 	}
+	candidates = r.resolve(ctx, candidates)
 	var err error
-	plan.Hops, err = r.hops(r.resolve(ctx, candidates), anyAddress)
+	plan.Hops, err = r.hops(candidates, anyAddress)
+	plan.Skipped = plan.Skipped || skips(candidates, plan.Hops)
 	return plan, err
 }
 

@@ -201,3 +201,26 @@ func TestTokenSourcesSurviveAReconfiguration(t *testing.T) {
 		t.Error(err, r.Problems())
 	}
 }
+
+// TestAHostThatCannotBeAskedIsSkipped: only what may come back, and only where it goes before the first hop.
+func TestAHostThatCannotBeAskedIsSkipped(t *testing.T) {
+	for _, tc := range []struct {
+		domain, down string
+		want         bool
+	}{
+		{"two.test", "", false}, {"partly.test", "", true}, {"mixed.test", "", false}, {"six.test", "", false},
+		{"up.test", "", false}, {"up.test", "a.test:587", true}, {"up.test", "b.test:587", false},
+	} {
+		r, err := New(Options{
+			Config: &config.Config{Relay: config.Relay{Routes: fixedRoutes}}, Resolver: testZone,
+			Health: func(k health.Key) health.State { return health.State{Down: k.String() == tc.down} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.Plan(t.Context(), &envelope.Envelope{Domain: tc.domain})
+		if err != nil || p.Skipped != tc.want {
+			t.Errorf("%s without %q: skipped %v, %v", tc.domain, tc.down, p.Skipped, err)
+		}
+	}
+}

@@ -59,7 +59,22 @@ func (r *Router) planMX(ctx context.Context, route *route, domain string) (Plan,
 		return Plan{}, failed(550, "5.4.6", "%s: its mail comes back to this relay", domain)
 	}
 	plan.Hops, err = r.hops(others, func(a netip.Addr) bool { return Public(a) || contains(route.allow, a) })
+	plan.Skipped = skips(others, plan.Hops)
 	return plan, err
+}
+
+// skips says whether a candidate that goes before the first hop could not be looked up, or cannot be used as it is
+// configured: it may be a hop the next time.
+func skips(candidates []candidate, hops []Hop) bool {
+	for _, c := range candidates {
+		if len(hops) > 0 && c.hop.Key() == hops[0].Key() {
+			return false
+		}
+		if c.unusable != nil || c.err != nil && !dns.NotFound(c.err) {
+			return true
+		}
+	}
+	return false
 }
 
 // order makes candidates of MX records: by preference, and in random order where that is equal.

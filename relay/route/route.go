@@ -29,6 +29,9 @@ type Plan struct {
 	Site string
 	// Hops are to be tried in this order. There is at least one, and each has at least one address.
 	Hops []Hop
+	// Skipped says that a host goes before all of these that cannot be asked for the moment: it is down, or DNS does not
+	// say where it is.
+	Skipped bool
 	// MaxRecipients is how many recipients a transaction has, MaxMessages how many transactions a connection, by
 	// the rate policies; 0 for what is usual.
 	MaxRecipients, MaxMessages int
