@@ -11,7 +11,7 @@ import (
 )
 
 // authenticate says who we are, when there are credentials: with XOAUTH2 when these are tokens, else with PLAIN
-// (RFC 4616), else LOGIN. Its failures are the host's and never final: they tell of our configuration, not of the
+// (RFC 4616), else LOGIN. Only a host that has proven its name is shown them. Its failures are the host's and never final: they tell of our configuration, not of the
 // message.
 func (s *conn) authenticate(ctx context.Context) error {
 	if s.key.username == "" && s.key.tokens == nil {
@@ -19,8 +19,8 @@ func (s *conn) authenticate(ctx context.Context) error {
 	}
 	mechanisms := strings.Fields(strings.ToUpper(s.extensions["AUTH"]))
 	switch {
-	case s.tls == "":
-		return notAuthenticated("%s: credentials are not sent without TLS", s.key.addr)
+	case s.tls == "" || s.key.verified == "":
+		return notAuthenticated("%s: credentials are not sent without verified TLS", s.key.addr)
 	case s.key.tokens != nil && slices.Contains(mechanisms, "XOAUTH2"):
 		return s.authToken(ctx)
 	case s.key.tokens != nil:
