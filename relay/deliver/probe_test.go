@@ -46,6 +46,9 @@ func TestProbe(t *testing.T) {
 				if !strings.HasPrefix(o.Reply.String(), tc.want) || o.At.IsZero() || o.NextHop == "" {
 					t.Errorf("%+v", o)
 				}
+				if spoken := !strings.HasPrefix(tc.want, "250") && !tc.next; o.AtRecipient != spoken {
+					t.Errorf("at the recipient: %v for %s", o.AtRecipient, o.Reply)
+				}
 				c.Probe(t.Context(), "relay.test", plan(hop(p.Port()), hop(second.Port())), "a@x.test", false)
 				if (second.Connections() > 0) != tc.next {
 					t.Errorf("the second host had %d connections", second.Connections())

@@ -17,7 +17,8 @@ func TestRefusedAtRCPT(t *testing.T) {
 		"the recipient is refused": {ok, no, no, true},
 		"the message is refused":   {ok, ok, no, false},
 		"the sender is refused":    {no, no, no, false},
-		"the recipient waits":      {ok, busy, busy, false},
+		"the recipient waits":      {ok, busy, busy, true},
+		"nothing is said":          {ok, reply.Reply{}, reply.Reply{}, false},
 		"it is taken":              {ok, ok, ok, false},
 	} {
 		tx := transaction{replies: []reply.Reply{c.decided}, answers: answers{mail: c.mail, rcpt: []reply.Reply{c.rcpt}}}

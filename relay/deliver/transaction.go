@@ -73,7 +73,8 @@ func (tx *transaction) give(to []int, r reply.Reply) {
 // refusedAtRCPT says whether what decided over a recipient is the answer to its RCPT.
 func (tx *transaction) refusedAtRCPT(n int) bool {
 	a := &tx.answers
-	return n < len(a.rcpt) && a.mail.Class() == reply.Success && a.rcpt[n].Class() == reply.Permanent && a.rcpt[n] == tx.replies[n]
+	return n < len(a.rcpt) && a.mail.Class() == reply.Success && a.rcpt[n].Class() != reply.Success && a.rcpt[n].Code != 0 &&
+		a.rcpt[n] == tx.replies[n]
 }
 
 // probe asks about the recipients and gives them nothing. What the server has against the null reverse path says

@@ -71,7 +71,7 @@ type Question struct {
 // Verify returns nil for a recipient that may be accepted, else a reply.Reply: 550 5.1.1 when the next hop does not
 // know it, 450 or 451 when that cannot be said now. It takes ten seconds at most, whatever becomes of ctx.
 func (v *Verifier) Verify(ctx context.Context, q Question) error {
-	for _, k := range []key{{q.Site, ""}, {q.Site, q.Address}} {
+	for _, k := range []key{{q.Site, q.Address}, {q.Site, ""}} {
 		if known, ok := v.answers.get(k, v.o.Now()); ok {
 			return known.asError()
 		}
@@ -158,9 +158,10 @@ func judge(o envelope.Outcome, backup bool) answer {
 	}
 }
 
-// unreachable says that the trouble is the host's, not the recipient's.
+// unreachable says that the trouble is the host's, not the recipient's: a stranger, who chooses the recipient, must not
+// get to choose what the others are told.
 func unreachable(o envelope.Outcome) bool {
-	return o.NextHop == "" || o.Reply.Code == 421 || strings.HasPrefix(o.Reply.Enhanced, "4.4.")
+	return !o.AtRecipient && (o.NextHop == "" || o.Reply.Code == 421 || strings.HasPrefix(o.Reply.Enhanced, "4.4."))
 }
 
 func quote(code int, enhanced, ours string, theirs reply.Reply) reply.Reply {

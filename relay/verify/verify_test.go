@@ -34,6 +34,9 @@ func TestJudge(t *testing.T) {
 			relay: "550 5.6.7 The recipient is refused: needs SMTPUTF8", backup: "550 5.6.7 The recipient is refused: needs SMTPUTF8"},
 		{name: "greylisted", outcome: answered(at, 450, "4.2.0", "later"),
 			relay: "450 4.1.1 The recipient cannot be verified now: later", backup: "450 4.1.1 The recipient cannot be verified now: later"},
+		{name: "not reached behind the hop", outcome: atRecipient(answered(at, 450, "4.4.1", "their host is away")),
+			relay:  "450 4.1.1 The recipient cannot be verified now: their host is away",
+			backup: "450 4.1.1 The recipient cannot be verified now: their host is away"},
 		{name: "not reached", outcome: answered("", 421, "4.4.1", "connect to mx.test: refused"), life: troubleLife, wholeSite: true,
 			relay: silence.String()},
 		{name: "known to be down", outcome: answered("", 451, "4.4.1", "mx.test:25 has been down since"), life: troubleLife, wholeSite: true,
@@ -54,6 +57,11 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+}
+
+func atRecipient(o envelope.Outcome) envelope.Outcome {
+	o.AtRecipient = true
+	return o
 }
 
 func answered(nextHop string, code int, enhanced, text string) envelope.Outcome {
@@ -182,6 +190,29 @@ func TestAnAnswerTakesNoLongerThanItMay(t *testing.T) {
 		time.Sleep(troubleLife)
 		if err := v.Verify(t.Context(), question("other@x.test")); err != nil {
 			t.Errorf("later: %v", err)
+		}
+	})
+}
+
+// TestTroubleWithOneIsNotThatOfAll: who is known is accepted, and who is not is refused, while the site says nothing
+// about others.
+func TestTroubleWithOneIsNotThatOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hop{}
+		v := New(Options{Prober: h})
+		refused := v.Verify(t.Context(), question("unknown@x.test"))
+		if err := v.Verify(t.Context(), question("known@x.test")); err != nil {
+			t.Fatal(err)
+		}
+		h.takes = time.Hour
+		if err := v.Verify(t.Context(), question("slow@x.test")); !errors.Is(err, silence) {
+			t.Errorf("slow: %v", err)
+		}
+		if err := v.Verify(t.Context(), question("known@x.test")); err != nil {
+			t.Errorf("known: %v", err)
+		}
+		if err := v.Verify(t.Context(), question("unknown@x.test")); refused == nil || err != refused {
+			t.Errorf("unknown: %v, before %v", err, refused)
 		}
 	})
 }
