@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/test/daemon"
@@ -15,6 +16,8 @@ type engine interface {
 	// start starts it in dir with an empty queue and a smart host on 127.0.0.1, and returns where it listens.
 	start(ctx context.Context, dir string, sinkPort int) (address string, err error)
 	stop() error
+	// cpu is the processor time that it took until it was stopped; 0 when that is not known.
+	cpu() time.Duration
 }
 
 // postrider is this project's relay, of today or of an earlier day.
@@ -46,6 +49,8 @@ func (p *postrider) start(ctx context.Context, dir string, sinkPort int) (string
 
 func (p *postrider) stop() error { return p.relay.Stop() }
 
+func (p *postrider) cpu() time.Duration { return p.relay.CPU() }
+
 // postfix is Debian's.
 type postfix struct{ *peers.Postfix }
 
@@ -66,3 +71,6 @@ func (p *postfix) start(_ context.Context, dir string, sinkPort int) (string, er
 }
 
 func (p *postfix) stop() error { return p.Stop() }
+
+// cpu is not known: Postfix is many processes.
+func (*postfix) cpu() time.Duration { return 0 }

@@ -118,7 +118,7 @@ func measure(ctx context.Context, o options, dir string, engines []engine) ([]*r
 				return nil, fmt.Errorf("round %d, %s: %w", n+1, engines[i].name(), err)
 			}
 			results[i].Rounds = append(results[i].Rounds, one)
-			fmt.Printf("round %d  %-10s %6.0f accepted/s %6.0f end to end/s\n", n+1, engines[i].name(), one.Accepted, one.EndToEnd)
+			fmt.Printf("round %d  %-10s %6.0f accepted/s %6.0f end to end/s%s\n", n+1, engines[i].name(), one.Accepted, one.EndToEnd, one.cost())
 		}
 	}
 	return results, nil
@@ -149,7 +149,9 @@ func round(ctx context.Context, l load, dir string, e engine) (one, error) {
 		return one{}, err
 	}
 	measured, err := throughput(ctx, l, address, sink)
-	return measured, errors.Join(err, e.stop())
+	err = errors.Join(err, e.stop())
+	measured.CPU = float64(e.cpu().Microseconds()) / float64(l.Messages)
+	return measured, err
 }
 
 // throughput sends the load and waits until the sink has it all.

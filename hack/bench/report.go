@@ -19,6 +19,16 @@ import (
 type one struct {
 	Accepted float64 `json:"accepted"`
 	EndToEnd float64 `json:"endToEnd"`
+	// CPU is the processor time per message, in microseconds; 0 when it is not known.
+	CPU float64 `json:"cpuMicros,omitempty"`
+}
+
+// cost is the processor time as the progress shows it.
+func (o one) cost() string {
+	if o.CPU == 0 {
+		return ""
+	}
+	return fmt.Sprintf("  %4.0f µs of CPU/message", o.CPU)
 }
 
 // result is what all rounds of an engine measured.
@@ -152,7 +162,7 @@ func write(o options, results []*result, m machine) error {
 	}
 	ratios := map[string]one{}
 	for _, other := range results[1:] {
-		ratios[other.Name] = one{ratio(results[0], other, accepted), ratio(results[0], other, endToEnd)}
+		ratios[other.Name] = one{Accepted: ratio(results[0], other, accepted), EndToEnd: ratio(results[0], other, endToEnd)}
 	}
 	data, err := json.MarshalIndent(map[string]any{
 		"time": time.Now().UTC().Format(time.RFC3339), "machine": m, "load": o.load, "method": method,

@@ -26,8 +26,8 @@ func TestSpread(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	results := []*result{
-		{Name: "postrider", Rounds: []one{{3000, 2400}, {3200, 2600}, {2800, 2000}}},
-		{Name: "postfix", Rounds: []one{{1000, 800}, {1100, 700}, {900, 900}}},
+		{Name: "postrider", Rounds: []one{{Accepted: 3000, EndToEnd: 2400}, {Accepted: 3200, EndToEnd: 2600}, {Accepted: 2800, EndToEnd: 2000}}},
+		{Name: "postfix", Rounds: []one{{Accepted: 1000, EndToEnd: 800}, {Accepted: 1100, EndToEnd: 700}, {Accepted: 900, EndToEnd: 900}}},
 	}
 	var out bytes.Buffer
 	if err := report(&out, results); err != nil {

@@ -190,6 +190,11 @@ func (d *Daemon) Stop() error {
 	return nil
 }
 
+// CPU is the processor time that the process took, its own and the system's for it. It is known when it has ended.
+func (d *Daemon) CPU() time.Duration {
+	return d.process.ProcessState.UserTime() + d.process.ProcessState.SystemTime()
+}
+
 // Status asks the relay for its report.
 func (d *Daemon) Status(ctx context.Context) (status.Status, error) {
 	var s status.Status
