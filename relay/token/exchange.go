@@ -24,14 +24,15 @@ type answer struct {
 	Description  string `json:"error_description"`
 }
 
-// number is one that some servers put in quotes.
+// number is one that some servers put in quotes. What is none says nothing, and takes nothing from a token that is good.
 type number int64
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (n *number) UnmarshalJSON(text []byte) error {
-	v, err := strconv.ParseInt(strings.Trim(string(text), `"`), 10, 64)
-	*n = number(v)
-	return err
+	if v, err := strconv.ParseInt(strings.Trim(string(text), `"`), 10, 64); err == nil {
+		*n = number(v)
+	}
+	return nil
 }
 
 // ask asks the server for a token. Every server must take the client's name and secret in the header (RFC 6749

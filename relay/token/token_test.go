@@ -98,6 +98,11 @@ func TestATokenIsKeptUntilShortlyBeforeItsEnd(t *testing.T) {
 	wantToken(t, s, "t5")
 	pass(5 * time.Minute)
 	wantToken(t, s, "t6")
+	for n, life := range []string{"null", "3599.5", `"soon"`} { // no time at all
+		server.say(http.StatusOK, `{"access_token":"t%d","expires_in":`+life+`}`)
+		pass(5 * time.Minute)
+		wantToken(t, s, fmt.Sprintf("t%d", 7+n))
+	}
 }
 
 func TestARefreshTokenThatIsReplacedIsUsed(t *testing.T) {
