@@ -108,7 +108,8 @@ func (c *chunks) skip() error {
 	return nil
 }
 
-// next answers a chunk and waits for the following one: io.EOF when there is none.
+// next answers a chunk and waits for the following one: io.EOF when there is none. The message is one, and so is the
+// credit of time for it: small chunks with long pauses are a trickle.
 func (c *chunks) next() error {
 	if c.last {
 		return io.EOF
@@ -116,7 +117,7 @@ func (c *chunks) next() error {
 	s := c.session
 	s.say(250, "2.0.0", "%d octets received", c.size)
 	for {
-		verb, args, err := s.readVerb()
+		verb, args, err := s.readCommand()
 		if err != nil {
 			return c.breakOff(func(context.Context) error { return s.readFailed(err) })
 		}

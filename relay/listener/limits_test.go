@@ -216,20 +216,21 @@ const upToData = "EHLO a.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nD
 
 // TestTrickle: attacks, row 18. An octet every ten seconds is no message, no chunk and no command.
 func TestTrickle(t *testing.T) {
-	for name, before := range map[string]string{
-		"message": upToData,
-		"chunk":   strings.TrimSuffix(upToData, "DATA\r\n") + "BDAT 1000000 LAST\r\n",
-		"command": "EHLO a.example\r\n",
+	for name, test := range map[string]struct{ before, each string }{
+		"message": {upToData, ""},
+		"chunk":   {strings.TrimSuffix(upToData, "DATA\r\n") + "BDAT 1000000 LAST\r\n", ""},
+		"chunks":  {strings.TrimSuffix(upToData, "DATA\r\n"), "BDAT 1\r\n"},
+		"command": {"EHLO a.example\r\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, handler := piped(t, nil)
 				said := listen(c)
 				start := time.Now()
-				err := write(c, before)
+				err := write(c, test.before)
 				for i := 0; err == nil; i++ {
 					time.Sleep(10 * time.Second)
-					_, err = io.WriteString(c, "A: b\r\n\r\nx"[min(i, 8):][:1])
+					_, err = io.WriteString(c, test.each+"A: b\r\n\r\nx"[min(i, 8):][:1])
 				}
 				if got := <-said; !strings.Contains(got, "421 4.4.2") {
 					t.Errorf("said %q", got)

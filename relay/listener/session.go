@@ -222,6 +222,11 @@ func (s *session) step(ctx context.Context) error {
 func (s *session) readVerb() (verb, args string, err error) {
 	s.conn.await(!s.mail)
 	defer s.conn.arrived()
+	return s.readCommand()
+}
+
+// readCommand reads it within the credit of time that the peer has left.
+func (s *session) readCommand() (verb, args string, err error) {
 	line, err := s.readLine(maxLine)
 	if err != nil {
 		return "", "", err
