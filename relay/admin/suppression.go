@@ -3,9 +3,11 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/postrider/postrider/relay/envelope"
 )
@@ -59,6 +61,9 @@ type SuppressionOrder struct {
 // MaxSuppressionSeconds is ten years.
 const MaxSuppressionSeconds = 10 * 365 * 24 * 3600
 
+// maxReason bounds what an admin says about a recipient, in octets.
+const maxReason = 500
+
 // Check says what is wrong with an order; nil when nothing is. It brings the domain and the address into the form in
 // which mail names them.
 func (o *SuppressionOrder) Check() error {
@@ -69,6 +74,9 @@ func (o *SuppressionOrder) Check() error {
 	address, err := envelope.ParseAddressUTF8(o.Address)
 	if err != nil {
 		return errors.New("address: " + err.Error())
+	}
+	if len(o.Reason) > maxReason || strings.ContainsFunc(o.Reason, unicode.IsControl) {
+		return fmt.Errorf("reason must be one line of at most %d octets: senders read it", maxReason)
 	}
 	if o.Seconds < 0 || o.Seconds > MaxSuppressionSeconds {
 		return errors.New("seconds must be from 1 to ten years, or 0 for what the SendingDomain says")

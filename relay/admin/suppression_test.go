@@ -44,6 +44,8 @@ func TestSuppressions(t *testing.T) {
 		{"add, no address", "POST", "/suppressions/add", `{"domain":"news.example","address":"bob"}`, 400, "address: "},
 		{"add, for ever", "POST", "/suppressions/add", `{"domain":"news.example","address":"bob@example.com","seconds":999999999999}`, 400, "ten years"},
 		{"add, for less than nothing", "POST", "/suppressions/add", `{"domain":"news.example","address":"bob@example.com","seconds":-1}`, 400, "seconds must be"},
+		{"add, lines", "POST", "/suppressions/add", `{"domain":"news.example","address":"bob@example.com","reason":"a\nb"}`, 400, "one line"},
+		{"add, a novel", "POST", "/suppressions/add", `{"domain":"news.example","address":"bob@example.com","reason":"` + strings.Repeat("x", 501) + `"}`, 400, "one line"},
 		{"add, unknown field", "POST", "/suppressions/add", `{"all":true}`, 400, "unknown field"},
 		{"remove", "POST", "/suppressions/remove", `{"domain":"news.example","address":"bob@Example.com"}`, 200, `"removed":true`},
 		{"remove, not there", "POST", "/suppressions/remove", `{"domain":"news.example","address":"eve@example.com"}`, 200, `"removed":false`},
