@@ -138,6 +138,12 @@ func (s *Store) inspect(o Options, version int) (known, error) {
 	if unmarked && version >= schema {
 		return k, refusal(o.FS, dir, fmt.Errorf("its mark %s is gone", markFile))
 	}
+	if back, err := i.stepBack(desc.ManifestFilename); back || err != nil {
+		if err != nil {
+			return k, err
+		}
+		return s.inspect(o, version)
+	}
 	_, manifest := parseFile(o.FS.PathBase(desc.ManifestFilename))
 	if unborn := !k.served && !slices.Contains(names, manifestName(manifest)) && i.absent(k) == nil; unborn {
 		return k, i.unmake()
@@ -173,6 +179,28 @@ func (i *inspection) absent(k known) error {
 		}
 	}
 	return nil
+}
+
+// stepBack takes away the marker in force when it names a MANIFEST that is not there, and the one before names one that is.
+// A crash while a store is opened can leave that: of the new MANIFEST and of the marker that is moved to it, the name of
+// the latter may reach the disk first. Nothing was stored yet by way of the new one. If something was, because it was lost
+// otherwise, the books will not agree with the mark.
+func (i *inspection) stepBack(manifest string) (bool, error) {
+	var markers []string
+	for _, name := range i.names {
+		if strings.HasPrefix(name, "marker.manifest.") {
+			markers = append(markers, name) // "marker.manifest.000002.MANIFEST-000008"
+		}
+	}
+	slices.Sort(markers)
+	if len(markers) < 2 || slices.Contains(i.names, i.o.FS.PathBase(manifest)) {
+		return false, nil
+	}
+	last := len(markers) - 1
+	if _, named, _ := strings.Cut(markers[last-1], "MANIFEST-"); !slices.Contains(i.names, "MANIFEST-"+named) {
+		return false, nil
+	}
+	return true, errors.Join(i.o.FS.Remove(i.path(markers[last])), syncDir(i.o.FS, i.dir))
 }
 
 // unmake takes away what a crash left of the making of a store: pebble's marker may be on disk before what it names.
