@@ -226,6 +226,9 @@ func resumeFrom(d *directive.Directive, s *settings) work {
 
 func bounceFor(d *directive.Directive) work {
 	return work{name: "bounce", notify: true, apply: func(e *envelope.Envelope, now time.Time) []event.Event {
+		if e.Origin == envelope.Internal {
+			return nil // as Decide has it
+		}
 		return failAll(e, bouncedBy(d), d.Reason, now)
 	}}
 }

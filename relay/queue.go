@@ -110,12 +110,21 @@ type work struct {
 	notify bool
 }
 
-// actOnAll works page by page, so that it takes little memory whatever is selected.
+// errStopping is why work on the queue was not done to its end.
+var errStopping = errors.New("the relay is stopping")
+
+// actOnAll works page by page, so that it takes little memory whatever is selected. The DSNs that the work itself makes
+// are not part of it.
 func (r *Relay) actOnAll(filter spool.Filter, w work) (admin.Result, error) {
 	var done struct{ entries, recipients atomic.Int64 }
 	var after envelope.Key
 	var failed error
+	began := time.Now()
 	for {
+		if r.stopping.Load() {
+			failed = errors.Join(failed, errStopping)
+			break
+		}
 		page, err := r.spool.List(filter, after, admin.MaxPage)
 		if err != nil || len(page) == 0 {
 			failed = errors.Join(failed, err)
@@ -125,6 +134,9 @@ func (r *Relay) actOnAll(filter spool.Filter, w work) (admin.Result, error) {
 		var group errgroup.Group
 		group.SetLimit(actsAtOnce)
 		for _, e := range page {
+			if w.notify && e.Origin == envelope.Internal && !e.Accepted.Before(began) {
+				continue
+			}
 			group.Go(func() error {
 				n, err := r.actOn(e.Key(), w)
 				if n > 0 {

@@ -158,7 +158,7 @@ func (s *Set) Empty() bool { return s == nil || len(s.all) == 0 }
 
 // Decide returns the directive that counts for an entry now; nil for none. A hold comes before a suspension, that
 // before a bounce; of equal acts the one that holds longest counts. An entry that an admin released is not held again
-// by what was in force then.
+// by what was in force then, and a DSN is never bounced: nobody would hear of it.
 func (s *Set) Decide(e *envelope.Envelope, now time.Time) *Directive {
 	if s == nil {
 		return nil
@@ -166,7 +166,9 @@ func (s *Set) Decide(e *envelope.Envelope, now time.Time) *Directive {
 	var best *Directive
 	for i := range s.all {
 		d := &s.all[i]
-		if d.Over(now) || !d.Matches(e) || d.Act == Hold && e.Released {
+		released := d.Act == Hold && e.Released
+		notice := d.Act == Bounce && e.Origin == envelope.Internal // a DSN, most likely about what it bounced
+		if d.Over(now) || !d.Matches(e) || released || notice {
 			continue
 		}
 		if best == nil || d.outranks(best) {

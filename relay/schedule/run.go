@@ -171,7 +171,11 @@ func (s *Scheduler) pullIn(now time.Time, whole bool) bool {
 	if s.o.Farthest == nil || !whole && s.strays == nil {
 		return false
 	}
-	limit := now.Add(max(s.o.Farthest(), 2*horizon) + envelope.AttemptLease)
+	farthest := s.o.Farthest()
+	if farthest == 0 {
+		return false
+	}
+	limit := now.Add(max(farthest, 2*horizon) + envelope.AttemptLease)
 	from := spool.After(limit)
 	if !whole {
 		from = *s.strays

@@ -36,7 +36,7 @@ type Options struct {
 	// goroutines, and must not outlive its context by much.
 	Site func(ctx context.Context, senderDomain, domain string) string
 	// Farthest is how far ahead mail that was deferred may be due. What is due later was put there by a clock that ran
-	// ahead, and is due now; nil for any time.
+	// ahead, and is due now; nil for any time, and 0 while it is not known.
 	Farthest func() time.Duration
 	// Now is the time; time.Now when nil.
 	Now func() time.Time

@@ -38,7 +38,13 @@ func (d disk) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vf
 
 // Remove implements vfs.FS.
 func (d disk) Remove(name string) error {
-	d.mark.gone(parseFile(d.PathBase(name)))
+	kind, number := parseFile(d.PathBase(name))
+	if d.mark.gone(kind, number) {
+		// The mark on disk would miss it: where the process ends before the next log is synced, none is there.
+		if err := d.mark.write(); err != nil {
+			return err
+		}
+	}
 	return d.FS.Remove(name)
 }
 
@@ -60,6 +66,9 @@ func (d disk) guard(f vfs.File, name string, err error) (vfs.File, error) {
 	return g, nil
 }
 
+// maxFailures is how often a disk may fail while a store is opened: pebble tries some things again without end.
+const maxFailures = 50
+
 func diskFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
@@ -74,13 +83,17 @@ type guarded struct {
 	kind  fileKind
 	// sofar is what was written of a log or MANIFEST. Pebble writes and syncs each in one goroutine at a time.
 	sofar prefix
+	// named says that the name of a MANIFEST is on stable storage, too.
+	named bool
 }
 
 // check passes an error on that pebble may try to overcome.
 func (g *guarded) check(what string, err error) error {
 	switch {
-	case err == nil || !g.disk.l.serving.Load():
-	case diskFull(err) && !g.vital:
+	case err == nil:
+	case diskFull(err) && !g.vital && g.disk.l.serving.Load():
+		time.Sleep(g.disk.pause)
+	case !g.disk.l.serving.Load() && g.disk.l.failures.Add(1) < maxFailures: // Open says so, or tries again
 		time.Sleep(g.disk.pause)
 	default:
 		g.disk.l.Fatalf("%s %s: %w", what, g.name, err)
@@ -123,6 +136,12 @@ func (g *guarded) marked() bool { return g.kind == logFile || g.kind == manifest
 func (g *guarded) note(synced bool, err error) error {
 	if err != nil || !synced || !g.marked() {
 		return err
+	}
+	if g.kind == manifestFile && !g.named {
+		if err := g.check("sync", syncDir(g.disk.FS, g.disk.PathDir(g.name))); err != nil {
+			return err
+		}
+		g.named = true
 	}
 	return g.check("mark", g.disk.mark.synced(g.kind, g.sofar))
 }

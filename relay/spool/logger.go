@@ -37,6 +37,8 @@ type logger struct {
 	fatal   func(error)
 	onEvent func(Event)
 	failed  atomic.Bool
+	// failures of the disk while the store is opened.
+	failures atomic.Int64
 	// serving says that Open has come to its end: before, an error is returned by it.
 	serving atomic.Bool
 }

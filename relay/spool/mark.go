@@ -69,8 +69,9 @@ type mark struct {
 	closed  bool
 	failure func(error)
 
-	// writing is held while a slot is written.
+	// writing is held while a slot is written. Nothing is after ended.
 	writing sync.Mutex
+	ended   bool
 }
 
 // readMark finds the newer of the slots that are whole. ErrNotFound when there is no file.
@@ -156,8 +157,8 @@ func (m *mark) follow() {
 	}
 }
 
-// gone forgets a file that is about to be removed or to get another name.
-func (m *mark) gone(kind fileKind, number int64) {
+// gone forgets a file that is about to be removed or to get another name. It says whether that was the newest log.
+func (m *mark) gone(kind fileKind, number int64) (newest bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	other := func(p prefix) bool { return p.number == number }
@@ -165,8 +166,11 @@ func (m *mark) gone(kind fileKind, number int64) {
 	case manifestFile:
 		m.known.manifests = slices.DeleteFunc(m.known.manifests, other)
 	case logFile:
+		n := len(m.known.logs)
+		newest = n > 0 && m.known.logs[n-1].number == number
 		m.known.logs = slices.DeleteFunc(m.known.logs, other)
 	}
+	return newest
 }
 
 // noted is a list with a prefix put in its place.
@@ -183,32 +187,51 @@ func noted(list []prefix, p prefix) []prefix {
 func (m *mark) write() error {
 	m.writing.Lock()
 	defer m.writing.Unlock()
+	if m.ended {
+		return nil
+	}
+	return m.writeNext()
+}
+
+// writeNext writes the slot that is not in force. One that could not be written is written again: the other may be the
+// only whole one.
+func (m *mark) writeNext() error {
 	m.mu.Lock()
-	m.known.turn++
+	next := m.known
+	next.turn++
 	if m.books != nil {
 		l := m.books()
-		m.known.accepted, m.known.ended = l.Accepted, l.ended()
+		next.accepted, next.ended = l.Accepted, l.ended()
 	}
-	slot, turn := encodeMark(m.known), m.known.turn
+	slot := encodeMark(next)
 	m.mu.Unlock()
-	if _, err := m.file.WriteAt(slot, turn%markSlots*markSlotSize); err != nil {
+	if _, err := m.file.WriteAt(slot, next.turn%markSlots*markSlotSize); err != nil {
 		return fmt.Errorf("write the spool's mark: %w", err)
 	}
 	if err := m.file.SyncData(); err != nil {
 		return fmt.Errorf("sync the spool's mark: %w", err)
 	}
+	m.mu.Lock()
+	m.known.turn = next.turn
+	m.mu.Unlock()
 	return nil
 }
 
 // close writes the last mark, when the store is closed.
-func (m *mark) close() error {
+func (m *mark) close() error { return errors.Join(m.write(), m.abandon()) }
+
+// abandon ends the marks as they are.
+func (m *mark) abandon() error {
 	m.mu.Lock()
 	m.closed = true
 	if m.timer != nil {
 		m.timer.Stop()
 	}
 	m.mu.Unlock()
-	return errors.Join(m.write(), m.file.Close())
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	m.ended = true
+	return m.file.Close()
 }
 
 func encodeMark(k known) []byte {

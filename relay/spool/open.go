@@ -48,23 +48,25 @@ func (s *Store) start(version int, o Options) error {
 		if err := markSchema(s.fs, s.dir); err != nil {
 			return err
 		}
+		version = schema
 	}
 	if s.mark, err = openMark(s.fs, s.dir, k, s.logger.markFailed); err != nil {
 		return err
 	}
 	if err := s.openStore(o); err != nil {
-		return errors.Join(err, s.mark.file.Close())
+		return errors.Join(err, s.mark.abandon())
 	}
-	if err := s.recover(k); err != nil {
-		return errors.Join(err, s.db.Close(), s.mark.close())
+	err = s.recover(k)
+	if err == nil && version != schema { // before the mark says that the store was served: no older program knows marks
+		err = markSchema(s.fs, s.dir)
 	}
-	if err := s.mark.serve(s.Ledger); err != nil {
-		return err
+	if err == nil {
+		err = s.mark.serve(s.Ledger)
 	}
-	if version == schema {
-		return nil
+	if err != nil {
+		return errors.Join(err, s.db.Close(), s.mark.abandon())
 	}
-	return markSchema(s.fs, s.dir)
+	return nil
 }
 
 // openStore lets pebble open the store. It has panicked on damaged files.
@@ -138,12 +140,6 @@ func (s *Store) inspect(o Options, version int) (known, error) {
 	if unmarked && version >= schema {
 		return k, refusal(o.FS, dir, fmt.Errorf("its mark %s is gone", markFile))
 	}
-	if back, err := i.stepBack(desc.ManifestFilename); back || err != nil {
-		if err != nil {
-			return k, err
-		}
-		return s.inspect(o, version)
-	}
 	_, manifest := parseFile(o.FS.PathBase(desc.ManifestFilename))
 	if unborn := !k.served && !slices.Contains(names, manifestName(manifest)) && i.absent(k) == nil; unborn {
 		return k, i.unmake()
@@ -181,28 +177,6 @@ func (i *inspection) absent(k known) error {
 	return nil
 }
 
-// stepBack takes away the marker in force when it names a MANIFEST that is not there, and the one before names one that is.
-// A crash while a store is opened can leave that: of the new MANIFEST and of the marker that is moved to it, the name of
-// the latter may reach the disk first. Nothing was stored yet by way of the new one. If something was, because it was lost
-// otherwise, the books will not agree with the mark.
-func (i *inspection) stepBack(manifest string) (bool, error) {
-	var markers []string
-	for _, name := range i.names {
-		if strings.HasPrefix(name, "marker.manifest.") {
-			markers = append(markers, name) // "marker.manifest.000002.MANIFEST-000008"
-		}
-	}
-	slices.Sort(markers)
-	if len(markers) < 2 || slices.Contains(i.names, i.o.FS.PathBase(manifest)) {
-		return false, nil
-	}
-	last := len(markers) - 1
-	if _, named, _ := strings.Cut(markers[last-1], "MANIFEST-"); !slices.Contains(i.names, "MANIFEST-"+named) {
-		return false, nil
-	}
-	return true, errors.Join(i.o.FS.Remove(i.path(markers[last])), syncDir(i.o.FS, i.dir))
-}
-
 // unmake takes away what a crash left of the making of a store: pebble's marker may be on disk before what it names.
 func (i *inspection) unmake() error {
 	var err error
@@ -222,10 +196,11 @@ func (i *inspection) manifest(k *known, number int64) error {
 		k.manifests = noted(k.manifests, whole)
 		return err
 	}
-	if !slices.ContainsFunc(k.manifests, func(p prefix) bool { return p.number == number }) {
+	at := slices.IndexFunc(k.manifests, func(p prefix) bool { return p.number == number })
+	if at < 0 {
 		return fmt.Errorf("%s is in force, and was never synced: %w", manifestName(number), ErrDamaged)
 	}
-	return i.prefixes(k.manifests, manifestName)
+	return i.prefixes(k.manifests[at:at+1], manifestName)
 }
 
 // whole is the mark of a MANIFEST that is not written any more.

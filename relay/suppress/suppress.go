@@ -164,9 +164,11 @@ func (l *List) Page(domain, after string, limit int, now time.Time) (page []Entr
 // sweepPage is how many entries a sweep looks at in one go.
 const sweepPage = 1000
 
-// Sweep removes the entries that have expired and says how many. It ends early when ctx is done.
+// Sweep removes the entries that have expired and says how many. It ends early when ctx is done, and passes over what it
+// cannot read.
 func (l *List) Sweep(ctx context.Context, now time.Time) (int, error) {
 	swept, at := 0, ""
+	var unswept error
 	for ctx.Err() == nil {
 		rows, err := l.store.Rows(table, at, sweepPage)
 		if err != nil {
@@ -178,14 +180,12 @@ func (l *List) Sweep(ctx context.Context, now time.Time) (int, error) {
 				err = l.expire(row.Key, now)
 				swept++
 			}
-			if err != nil {
-				return swept, err
-			}
+			unswept = errors.Join(unswept, err)
 			at = row.Key
 		}
 		if len(rows) < sweepPage {
 			break
 		}
 	}
-	return swept, nil
+	return swept, unswept
 }
