@@ -358,3 +358,38 @@ func TestTrace(t *testing.T) {
 		t.Errorf("the trace of nothing: %v", err)
 	}
 }
+
+// TestABounceDoesNotBounceItsOwnDSNs: they come into the queue behind what it goes through.
+func TestABounceDoesNotBounceItsOwnDSNs(t *testing.T) {
+	r, sink := twoDomains(t, smtptest.Options{Replies: map[string]reply.Reply{
+		"@example.net": {Code: 450, Enhanced: "4.2.1", Text: "later"},
+	}}, func(r *rig) {
+		r.config.Relay.Queue.RetryInitialSeconds, r.config.Relay.Queue.RetryMaxSeconds = 3600, 3600
+	})
+	r.mustSend("a@example.org", "b@example.net", message("a@example.org", "one"))
+	r.eventually("it to be deferred", func() bool { return r.status().Queue.Deferred == 1 })
+	if done := r.act(admin.Bounce, `{"all":true}`); done.Recipients != 1 {
+		t.Errorf("bounced: %+v", done)
+	}
+	r.drained()
+	if l := r.status().Ledger; l.Failed != 1 || l.Delivered != 1 || sink.Accepted() != 1 {
+		t.Errorf("ledger %+v, and %d in the sink", l, sink.Accepted())
+	}
+}
+
+// TestARestartKeepsDueTimes: before there is a configuration nobody can say what is due too late.
+func TestARestartKeepsDueTimes(t *testing.T) {
+	r, _ := twoDomains(t, smtptest.Options{Replies: map[string]reply.Reply{
+		"@example.net": {Code: 450, Enhanced: "4.2.1", Text: "later"},
+	}}, func(r *rig) {
+		r.config.Relay.Queue.RetryInitialSeconds, r.config.Relay.Queue.RetryMaxSeconds = 3600, 3600
+	})
+	r.mustSend("a@example.org", "b@example.net", message("a@example.org", "one"))
+	r.eventually("it to be deferred", func() bool { return r.status().Queue.Deferred == 1 })
+	before := r.page("").Entries[0].Recipients[0]
+	r.halt()
+	r.start()
+	if after := r.page("").Entries[0].Recipients[0]; !after.Due.Equal(before.Due) || after.Attempts != before.Attempts {
+		t.Errorf("due %v after %d attempts became %v after %d", before.Due, before.Attempts, after.Due, after.Attempts)
+	}
+}

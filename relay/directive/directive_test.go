@@ -24,7 +24,8 @@ func TestDecide(t *testing.T) {
 	mail := envelope.Envelope{Domain: "example.net", ReversePath: "a@example.org", Tenant: "shop.example"}
 	released := mail
 	released.Released = true
-	dsn := envelope.Envelope{Domain: "example.org"}
+	dsn := envelope.Envelope{Domain: "example.org"} // of another relay
+	notice := envelope.Envelope{Domain: "example.org", Origin: envelope.Internal}
 	for _, c := range []struct {
 		name  string
 		entry envelope.Envelope
@@ -41,6 +42,8 @@ func TestDecide(t *testing.T) {
 		{"both must match", mail, []Directive{in("a", Hold, Scope{Domain: "example.net", Sender: "b@example.org"}, time.Hour)}, ""},
 		{"both match", mail, []Directive{in("a", Hold, Scope{Domain: "example.net", Sender: "example.org"}, time.Hour)}, "a"},
 		{"all", dsn, []Directive{in("a", Bounce, Scope{All: true}, time.Hour)}, "a"},
+		{"a DSN is not bounced", notice, []Directive{in("a", Bounce, Scope{All: true}, time.Hour)}, ""},
+		{"a DSN is held", notice, []Directive{in("a", Hold, Scope{All: true}, time.Hour)}, "a"},
 		{"<> is from nobody", dsn, []Directive{in("a", Bounce, fromOrg, time.Hour)}, ""},
 		{"its time is over", mail, []Directive{in("a", Hold, toNet, 0)}, ""},
 		{"ended early", mail, []Directive{ended}, ""},
