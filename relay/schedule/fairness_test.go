@@ -237,7 +237,7 @@ func storm(t *testing.T, seed uint64) {
 			t.Errorf("not delivered: %+v; %s", store.Totals(), dump(s))
 			break
 		}
-		s.Wake() // the entries that were deferred are due at once
+		s.Reconsider() // the entries that were deferred are due at once
 	}
 	cancel()
 	all.Wait()

@@ -323,6 +323,26 @@ func TestReconsiderFreesWhatWaited(t *testing.T) {
 	})
 }
 
+// The due index is for what is not in memory: mail that comes and goes at once is not looked for there.
+func TestBusyReadsSeldom(t *testing.T) {
+	f := newShelf(t)
+	simulate(t, Options{Store: f}, nil, func(s *Scheduler, _ *rate.Limiter) {
+		try(s)
+		before := f.readings()
+		for range 1000 {
+			s.Wake(f.put(1, "acme.example", "a.example", time.Now())...)
+			job := must(t, s)
+			f.remove(job.Key)
+			s.Wake() // no DSN came of it
+			s.Done(job)
+			time.Sleep(time.Millisecond)
+		}
+		if n := f.readings() - before; n > 10 {
+			t.Errorf("%d reads of the due index in a busy second", n)
+		}
+	})
+}
+
 func TestNothingDueNothingRead(t *testing.T) {
 	f := newShelf(t)
 	simulate(t, Options{Store: f}, nil, func(s *Scheduler, _ *rate.Limiter) {
@@ -383,7 +403,7 @@ func TestOverflowIsPostponed(t *testing.T) {
 	o := Options{Store: f, ReadyPerSite: 10, MaxConnectionsPerSite: 1}
 	simulate(t, o, nil, func(s *Scheduler, _ *rate.Limiter) {
 		f.put(200, "acme.example", "slow.example", time.Now())
-		s.Wake()
+		s.Reconsider()
 		must(t, s) // and never done
 		time.Sleep(3 * time.Minute)
 		now, _, _ := f.Due(spool.Cursor{}, time.Now(), 1000)
@@ -417,7 +437,7 @@ func TestSlowAnswers(t *testing.T) {
 		if job := try(s); job == nil || job.Site != "fast.example" {
 			t.Fatalf("%+v went first, want fast.example at once", job)
 		}
-		s.Wake()
+		s.Reconsider()
 		seen := map[envelope.Key]bool{}
 		for range 15 {
 			seen[must(t, s).Key] = true

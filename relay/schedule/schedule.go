@@ -231,16 +231,11 @@ func (s *Scheduler) Done(job *Job) {
 }
 
 // Wake tells of entries that were accepted or changed. Those due now are handed out as soon as they may; those
-// for which there is no room are found on disk. Without entries it says that anything may have changed: the whole
-// due index is read again. It never waits.
+// for which there is no room are found on disk. It never waits.
 func (s *Scheduler) Wake(entries ...envelope.Envelope) {
 	now := s.o.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(entries) == 0 {
-		s.whole = true
-		s.scanBy(now)
-	}
 	for i := range entries {
 		e := &entries[i]
 		switch due := e.Due(); {

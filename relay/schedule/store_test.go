@@ -118,7 +118,7 @@ func TestSmoke(t *testing.T) {
 	for range 10 {
 		add(t, store, 1, "acme.example", "b.example", time.Now())
 	}
-	s.Wake()
+	s.Reconsider()
 	for range 2510 {
 		job := next(t, s)
 		if _, err := store.Begin(job.Key, time.Now()); err != nil {
