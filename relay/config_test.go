@@ -154,7 +154,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 	if err := r.send("a@example.org", "b@example.net", message("a@example.org", "one")); err == nil {
 		t.Fatal("an open relay")
 	}
-	if metrics := r.metrics(); !strings.Contains(metrics, `postrider_refused_total{class="Permanent",listener="smtp"} 1`) {
+	if metrics := r.metrics(); !strings.Contains(metrics, `postrider_refusals_total{class="Permanent",listener="smtp"} 1`) {
 		t.Errorf("metrics:\n%s", metrics)
 	}
 }

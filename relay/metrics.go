@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -15,13 +14,16 @@ import (
 	"github.com/postrider/postrider/relay/reply"
 )
 
-// metrics are what a relay counts. Labels are few and bounded: no address and no domain becomes one.
+// metrics are what a relay counts. No address becomes a label; sites and SendingDomains do, in bounded number.
 type metrics struct {
 	registry *prometheus.Registry
 	accepted *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 	attempts *prometheus.CounterVec
 	duration prometheus.Histogram
+	inFlight prometheus.Gauge
+	// domains and sites bound the labels.
+	domains, sites *capped
 }
 
 func newMetrics(r *Relay) *metrics {
@@ -29,50 +31,31 @@ func newMetrics(r *Relay) *metrics {
 		registry: prometheus.NewRegistry(),
 		accepted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postrider_accepted_recipients_total",
-			Help: "Recipients answered 250 at the end of data, by listener.",
-		}, []string{"listener"}),
+			Help: "Recipients answered 250 at the end of data, by listener and SendingDomain; the latter is empty for mail of none, other beyond the first 50.",
+		}, []string{"listener", "sending_domain"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "postrider_refused_total",
-			Help: "Commands and messages refused, by listener and class of reply.",
+			Name: "postrider_refusals_total",
+			Help: "Commands and messages refused, by listener and class of the reply: Transient or Permanent.",
 		}, []string{"listener", "class"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postrider_attempted_recipients_total",
-			Help: "Outcomes of delivery attempts, per recipient, by class of reply.",
-		}, []string{"class"}),
+			Help: "Outcomes of delivery attempts, per recipient, by site and class of the reply: Success, Transient or Permanent; the first 50 sites with ten attempts have a label of their own.",
+		}, []string{"site", "class"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "postrider_attempt_duration_seconds",
 			Help:    "Time from the start of a delivery attempt until its outcome was stored.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10),
 		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "postrider_attempts_in_flight",
+			Help: "Delivery attempts that run now; 256 at most.",
+		}),
+		domains: newCapped(1),
+		sites:   newCapped(10),
 	}
-	m.registry.MustRegister(m.accepted, m.refused, m.attempts, m.duration,
+	m.registry.MustRegister(m.accepted, m.refused, m.attempts, m.duration, m.inFlight, gauges{r},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.registry.MustRegister(queueGauges(r)...)
-	m.registry.MustRegister(hopGauge{r})
 	return m
-}
-
-// queueGauges read the spool when they are scraped.
-func queueGauges(r *Relay) []prometheus.Collector {
-	gauge := func(name, help string, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
-	}
-	return []prometheus.Collector{
-		gauge("postrider_queue_recipients", "Recipients in the queue.",
-			func() float64 { return float64(r.spool.Totals().Queued) }),
-		gauge("postrider_queue_deferred_recipients", "Recipients in the queue that were attempted at least once.",
-			func() float64 { return float64(r.spool.Totals().Deferred) }),
-		gauge("postrider_queue_held_recipients", "Recipients in the queue that an admin holds.",
-			func() float64 { return float64(r.spool.Totals().Held) }),
-		gauge("postrider_queue_oldest_age_seconds", "Age of the oldest message in the queue.",
-			func() float64 { return r.oldestAge(time.Now()).Seconds() }),
-		gauge("postrider_config_generation", "Generation of the configuration in force.",
-			func() float64 { return float64(r.generation()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "postrider_journal_dropped_total",
-			Help: "Events that trace will not know of, for the journal could not be written.",
-		}, func() float64 { return float64(r.journal.Dropped()) }),
-	}
 }
 
 func (r *Relay) generation() int64 {
@@ -98,9 +81,9 @@ func (r *Relay) countRefused(c *listener.Session, err error) error {
 func (m *metrics) count(e *event.Event) {
 	switch {
 	case e.Type == event.Accepted && e.Listener != "":
-		m.accepted.WithLabelValues(e.Listener).Inc()
+		m.accepted.WithLabelValues(e.Listener, m.domains.label(e.Tenant)).Inc()
 	case e.Attempt > 0:
-		m.attempts.WithLabelValues(string(classOf(e.Reply))).Inc()
+		m.attempts.WithLabelValues(m.sites.label(e.Site), string(classOf(e.Reply))).Inc()
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postrider/postrider/relay/admin"
@@ -210,31 +209,4 @@ func (r *Relay) farthest() time.Duration {
 		far = max(far, d.Until.Add(spread).Sub(now))
 	}
 	return far
-}
-
-// hopGauge is the metric that says which next hops are up. Its only label is what an admin wrote down.
-type hopGauge struct{ relay *Relay }
-
-func (hopGauge) description() *prometheus.Desc {
-	return prometheus.NewDesc("postrider_next_hop_up", "Whether a next hop that a route names is up (1) or down (0).", []string{"host"}, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (g hopGauge) Describe(to chan<- *prometheus.Desc) { to <- g.description() }
-
-// Collect implements prometheus.Collector. A host that is used in several ways is up when it is in all of them.
-func (g hopGauge) Collect(to chan<- prometheus.Metric) {
-	up := map[string]float64{}
-	for k, s := range g.relay.hops.States() {
-		name := k.String()
-		if _, known := up[name]; !known {
-			up[name] = 1
-		}
-		if s.Down {
-			up[name] = 0
-		}
-	}
-	for name, value := range up {
-		to <- prometheus.MustNewConstMetric(g.description(), prometheus.GaugeValue, value, name)
-	}
 }

@@ -186,7 +186,10 @@ func (r *Relay) startAttempts(told, ctx context.Context, group *errgroup.Group) 
 				if err != nil {
 					return err
 				}
-				if err := r.attempt(lingering, job); err != nil {
+				r.metrics.inFlight.Inc()
+				err = r.attempt(lingering, job)
+				r.metrics.inFlight.Dec()
+				if err != nil {
 					r.log.Error("attempt not recorded; it will be repeated", "spool_id", job.Key.ID, "error", err)
 				}
 			}

@@ -108,12 +108,3 @@ func lastOutcome(e envelope.Envelope) *envelope.Outcome {
 	}
 	return last
 }
-
-// oldestAge is how long the oldest message has been in the queue.
-func (r *Relay) oldestAge(now time.Time) time.Duration {
-	oldest := oldestOf(r.destinations())
-	if oldest.IsZero() {
-		return 0
-	}
-	return now.Sub(oldest)
-}

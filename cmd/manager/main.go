@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -93,7 +94,9 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
 	}
-	if err := operator.Add(ctx, mgr, operator.Options{Namespace: namespace, RelayImage: f.relayImage, ClusterDomain: f.clusterDomain}); err != nil {
+	if err := operator.Add(ctx, mgr, operator.Options{
+		Namespace: namespace, RelayImage: f.relayImage, ClusterDomain: f.clusterDomain, Metrics: metrics.Registry,
+	}); err != nil {
 		return err
 	}
 	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {

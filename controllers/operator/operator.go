@@ -10,6 +10,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -25,6 +26,7 @@ import (
 	"github.com/postrider/postrider/controllers/apply"
 	"github.com/postrider/postrider/controllers/index"
 	"github.com/postrider/postrider/controllers/mailrelay"
+	"github.com/postrider/postrider/controllers/metrics"
 	"github.com/postrider/postrider/controllers/probe"
 	"github.com/postrider/postrider/controllers/ratelimitpolicy"
 	"github.com/postrider/postrider/controllers/secret"
@@ -47,6 +49,8 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now tells the time; time.Now if nil.
 	Now func() time.Time
+	// Metrics takes a collector of what the objects' conditions say; nil for none.
+	Metrics prometheus.Registerer
 	// Poll is how often relays at rest are asked; mailrelay.PollEvery if zero.
 	Poll time.Duration
 }
@@ -87,6 +91,11 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	if err := index.Register(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
+	}
+	if o.Metrics != nil {
+		if err := o.Metrics.Register(metrics.New(mgr.GetCache())); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
 	}
 	events := mgr.GetEventRecorder("postrider")
 	// Each controller reads Secrets by itself, so that one's memory never hides what the other has written.

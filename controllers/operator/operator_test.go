@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -45,6 +46,8 @@ type fixture struct {
 	namespace string
 	node      *node
 	requests  *kubetest.Requests
+	// metrics are those of the operator that runs.
+	metrics *prometheus.Registry
 	// stop stops the operator.
 	stop func()
 }
@@ -87,7 +90,8 @@ func (f *fixture) startOperator() {
 		f.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	o := operator.Options{Namespace: "postrider-system", RelayImage: "postrider:test", Dial: f.node.dial, Poll: time.Second}
+	f.metrics = prometheus.NewRegistry()
+	o := operator.Options{Namespace: "postrider-system", RelayImage: "postrider:test", Dial: f.node.dial, Poll: time.Second, Metrics: f.metrics}
 	if err := operator.Add(ctx, mgr, o); err != nil {
 		f.t.Fatal(err)
 	}

@@ -40,6 +40,20 @@ func NewCaps(total, perClient int) *Caps {
 	return &Caps{total: total, perClient: perClient, clients: make(map[netip.Addr]int)}
 }
 
+// Paused says whether new connections are refused.
+func (c *Caps) Paused() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.paused
+}
+
+// Open is how many connections there are now, and how many there may be.
+func (c *Caps) Open() (open, most int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open, c.total
+}
+
 // take counts a connection until release is called, which is never nil.
 func (c *Caps) take(client netip.Addr) (release func(), ok bool) {
 	client = host(client)

@@ -53,6 +53,7 @@ var allowed = map[string][]string{
 	"controllers/dkimkey":         {"api/v1alpha1"},
 	"controllers/secret":          {},
 	"controllers/programmed":      {},
+	"controllers/metrics":         {"api/v1alpha1"},
 	"controllers/operator":        {"api/v1alpha1", "relay/dns", "controllers/..."},
 	"controllers/index":           {"api/v1alpha1"},
 	"controllers/pki":             {},
