@@ -35,7 +35,8 @@ type portKey struct {
 
 type port struct {
 	*listener.Listener
-	users *auth.Users
+	users  *auth.Users
+	tokens *auth.Tokens
 }
 
 func newPorts(r *Relay) *ports {
@@ -70,7 +71,7 @@ func (p *ports) configure(ctx context.Context, s *settings) {
 }
 
 func (p *ports) add(ctx context.Context, l config.Listener, s *settings) *port {
-	added := &port{users: auth.New()}
+	added := &port{users: auth.New(), tokens: auth.NewTokens()}
 	added.Listener = listener.New(listener.Options{
 		Settings: p.settings(added, l, s),
 		Bind:     p.relay.options.Bind,
@@ -98,13 +99,40 @@ func (p *ports) settings(of *port, l config.Listener, s *settings) listener.Sett
 
 		BareNewline: c.Relay.Queue.BareNewline,
 	}
+	if gate := p.gate(of, l, c); gate != (auth.Gate{}) {
+		ls.Auth = gate
+	}
+	return ls
+}
+
+// gate is who may authenticate at a port. What cannot be read keeps out those whom it is about, for the time being.
+func (p *ports) gate(of *port, l config.Listener, c *config.Config) (gate auth.Gate) {
 	if l.UsersFile != "" {
 		if err := of.users.Load(c.Path(l.UsersFile)); err != nil {
 			p.relay.log.Error("some users cannot log in", "listener", l.Name, "error", err)
 		}
-		ls.Auth = of.users
+		gate.Users = of.users
 	}
-	return ls
+	if l.Audience != "" {
+		rules := auth.Rules{Audience: l.Audience, Accounts: c.Accounts}
+		if err := of.tokens.Load(rules, c.Path(c.Relay.TokenKeysFile)); err != nil {
+			p.relay.log.Error("the newest keys for tokens are not in force", "listener", l.Name, "error", err)
+		}
+		gate.Tokens = of.tokens
+	}
+	return gate
+}
+
+// wantTokenKeys says whether any port has lately seen a token whose key is not known.
+func (p *ports) wantTokenKeys() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, open := range p.open {
+		if open.tokens.Wanted() {
+			return true
+		}
+	}
+	return false
 }
 
 // shutdown closes all ports and waits until their sessions have ended.

@@ -26,6 +26,8 @@ func (r *Relay) Status() status.Status {
 		Slowest:   r.slowest(destinations),
 		Ledger:    status.Ledger(r.spool.Ledger()),
 		Listeners: r.ports.status(),
+
+		TokenKeysWanted: r.ports.wantTokenKeys(),
 	}
 	if why := r.configError.Load(); why != nil {
 		st.ConfigError = *why

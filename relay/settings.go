@@ -50,7 +50,7 @@ func newSettings(c *config.Config, before *settings, limiter policy.Limiter, hop
 		return nil, fmt.Errorf("routes: %w", err)
 	}
 	s.policy, err = policy.New(policy.Options{
-		Relay: c.Relay, Domains: c.Domains, RelaysTo: s.router.RelaysTo, Limiter: limiter,
+		Relay: c.Relay, Domains: c.Domains, Accounts: c.Accounts, RelaysTo: s.router.RelaysTo, Limiter: limiter,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("access: %w", err)

@@ -1,15 +1,12 @@
-// Package auth decides whether a user name and a password belong together. It owns the users of a listener, read
-// from an htpasswd file with bcrypt hashes, and bounds what checking them may cost. It knows no SASL mechanism and
-// not what a user may do.
+// Package auth decides who a client is: by a user name and a password that belong together, or by a token that the
+// cluster signed. It owns the users of a listener, read from an htpasswd file with bcrypt hashes, and the keys and
+// accounts that tokens are held against; it asks nobody, and bounds what a check may cost. It knows no SASL mechanism
+// and not what a user may do.
 package auth
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,10 +23,8 @@ var (
 )
 
 const (
-	// cacheFor is how long a password that was right is not computed again.
+	// cacheFor is how long a password or a token that was right is not computed again.
 	cacheFor = 5 * time.Minute
-	// cacheSize bounds the cache; each entry is one pair of user and password that was right.
-	cacheSize = 10_000
 	// queuePerWorker is how many checks may wait for each one that runs: at 70 ms each, about 4 s.
 	queuePerWorker = 64
 )
@@ -40,7 +35,8 @@ type Users struct {
 	table atomic.Pointer[table]
 	// workers holds a token per bcrypt computation that may run, waiting one per check that may wait besides.
 	workers, waiting chan struct{}
-	cache            cache
+	// cache holds the pairs of user and password that were right.
+	cache cache[struct{}]
 }
 
 // New returns Users that cannot say anything before Load.
@@ -50,7 +46,7 @@ func New() *Users {
 		now:     time.Now,
 		workers: make(chan struct{}, n),
 		waiting: make(chan struct{}, n*(queuePerWorker+1)),
-		cache:   newCache(),
+		cache:   newCache[struct{}](),
 	}
 	return u
 }
@@ -69,8 +65,8 @@ func (u *Users) Check(ctx context.Context, user, password string) error {
 	if hash == nil {
 		return ErrWrong // nobody is known: there is nothing to hide
 	}
-	key := u.cache.key(user, hash, password)
-	if known && u.cache.has(key, u.now()) {
+	key := u.cache.key(user, string(hash), password) // with the hash: a password that was changed is not in the cache
+	if _, right := u.cache.get(key, u.now()); known && right {
 		return nil
 	}
 	right, err := u.compare(ctx, hash, password)
@@ -80,7 +76,7 @@ func (u *Users) Check(ctx context.Context, user, password string) error {
 	case !right || !known:
 		return ErrWrong
 	}
-	u.cache.add(key, u.now().Add(cacheFor))
+	u.cache.add(key, struct{}{}, u.now().Add(cacheFor))
 	return nil
 }
 
@@ -99,44 +95,4 @@ func (u *Users) compare(ctx context.Context, hash []byte, password string) (bool
 		return false, ctx.Err()
 	}
 	return bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil, nil
-}
-
-// cache remembers passwords that were right, under a hash that is worth nothing outside this process. The stored
-// bcrypt hash is part of the key: a password that was changed is not in the cache.
-type cache struct {
-	secret  []byte
-	mu      sync.Mutex
-	expires map[[sha256.Size]byte]time.Time
-}
-
-func newCache() cache {
-	secret := make([]byte, sha256.Size)
-	_, _ = rand.Read(secret) // never fails
-	return cache{secret: secret, expires: make(map[[sha256.Size]byte]time.Time)}
-}
-
-func (c *cache) key(user string, hash []byte, password string) (key [sha256.Size]byte) {
-	mac := hmac.New(sha256.New, c.secret)
-	mac.Write([]byte(user))
-	mac.Write([]byte{0})
-	mac.Write(hash)
-	mac.Write([]byte{0})
-	mac.Write([]byte(password))
-	mac.Sum(key[:0])
-	return key
-}
-
-func (c *cache) has(key [sha256.Size]byte, now time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return now.Before(c.expires[key])
-}
-
-func (c *cache) add(key [sha256.Size]byte, expires time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.expires) >= cacheSize {
-		clear(c.expires)
-	}
-	c.expires[key] = expires
 }

@@ -198,26 +198,28 @@ func TestOverload(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	c := newCache()
+	c := newCache[struct{}]()
 	for i := range cacheSize + 1 {
-		c.add(c.key("alice", nil, string(rune(i))), time.Now())
+		c.add(c.key("alice", string(rune(i))), struct{}{}, time.Now())
 	}
-	if len(c.expires) > cacheSize {
-		t.Errorf("%d entries", len(c.expires))
+	if len(c.entries) > cacheSize {
+		t.Errorf("%d entries", len(c.entries))
 	}
 }
 
 // TestCacheKey: no two different questions have one key.
 func TestCacheKey(t *testing.T) {
-	c, other := newCache(), newCache()
-	if c.key("a", []byte("b"), "c") == other.key("a", []byte("b"), "c") {
+	c, other := newCache[struct{}](), newCache[struct{}]()
+	if c.key("a", "b", "c") == other.key("a", "b", "c") {
 		t.Error("two processes have the same keys")
 	}
-	if first, second := c.key("a", []byte("b"), "c"), c.key("a", []byte("b"), "c"); first != second {
+	if first, second := c.key("a", "b", "c"), c.key("a", "b", "c"); first != second {
 		t.Error("the key of a question is not always the same")
 	}
-	if c.key("a", []byte("hash"), "c") == c.key("a", []byte("hash2"), "c") {
-		t.Error("the key does not depend on the hash")
+	for _, parts := range [][]string{{"a", "hash2", "c"}, {"a", "b"}, {"ab", "", "c"}, {"a\x00b", "c"}, {"a", "bc", ""}} {
+		if c.key("a", "b", "c") == c.key(parts...) {
+			t.Errorf("%q has the key of another question", parts)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@
 // every file of the index is there with the digest that stands there. See Load.
 package config
 
+import "encoding/json"
+
 // Format is the format of the files that this version renders. A relay reads its own and refuses a newer one.
 const Format = 1
 
@@ -15,6 +17,8 @@ const (
 	// DomainsFile is a shard of the domains: fmt.Sprintf(DomainsFile, shard), 0 ≤ shard < DomainShards.
 	DomainsFile  = "domains-%02d.json"
 	DomainShards = 16
+	// AccountsFile is a shard of the Accounts: fmt.Sprintf(AccountsFile, shard), 0 ≤ shard < DomainShards.
+	AccountsFile = "accounts-%02d.json"
 )
 
 // Index lists the files of a complete configuration.
@@ -31,6 +35,9 @@ type Config struct {
 	Generation int64    `json:"generation"`
 	Relay      Relay    `json:"relay"`
 	Domains    []Domain `json:"domains"`
+	// Accounts are the users who may show a token in place of a password: the subject of their tokens, and the uid
+	// that it must hold. One that is deleted is not among them any more, and one made again has another uid.
+	Accounts map[string]string `json:"accounts,omitempty"`
 	// Dir is the directory that the file names in here are relative to.
 	Dir string `json:"-"`
 }
@@ -60,6 +67,16 @@ type Relay struct {
 	Filters []Filter `json:"filters,omitempty"`
 	// Webhooks are told what becomes of mail.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
+	// TokenKeysFile holds the TokenKeys. It is named when a listener has an Audience, whether or not it is there.
+	TokenKeysFile string `json:"tokenKeysFile,omitempty"`
+}
+
+// TokenKeys are what the tokens of Accounts are verified with.
+type TokenKeys struct {
+	// Issuer is who must have issued them (the claim iss).
+	Issuer string `json:"issuer"`
+	// Keys is a JWK Set (RFC 7517 §5) of public keys.
+	Keys json.RawMessage `json:"keys"`
 }
 
 // ListenerMode says whom a listener is for.
@@ -92,8 +109,10 @@ type Listener struct {
 	// CertFile and KeyFile are PEM files; set unless TLS is None.
 	CertFile string `json:"certFile,omitempty"`
 	KeyFile  string `json:"keyFile,omitempty"`
-	// UsersFile holds htpasswd lines with bcrypt hashes; set when the listener offers AUTH.
+	// UsersFile holds htpasswd lines with bcrypt hashes; empty when the listener takes no passwords.
 	UsersFile string `json:"usersFile,omitempty"`
+	// Audience is whom the tokens of Accounts must be for (the claim aud); empty when the listener takes none.
+	Audience string `json:"audience,omitempty"`
 	// ProxyCIDRs are the proxies that name the client in a PROXY protocol header, v1 or v2. When set, a connection
 	// from elsewhere, or without a valid header, is closed; empty for no PROXY protocol.
 	ProxyCIDRs []string `json:"proxyCIDRs,omitempty"`
@@ -342,6 +361,10 @@ type Domain struct {
 	Name string `json:"name"`
 	// Users who may send as it after AUTH.
 	Users []string `json:"users,omitempty"`
+	// Accounts are those of Config.Accounts who may send as it.
+	Accounts []string `json:"accounts,omitempty"`
+	// AccountsOf admits every one of the Accounts whose name begins with it; empty for none.
+	AccountsOf string `json:"accountsOf,omitempty"`
 	// Sign says that all mail whose From is this domain is signed. With Sign and no Keys, such mail is
 	// answered 451 4.7.5: never unsigned.
 	Sign bool      `json:"sign"`

@@ -94,14 +94,22 @@ func (c *Config) take(name string, data []byte) error {
 	switch {
 	case name == RelayFile:
 		return decode(data, &c.Relay)
-	case strings.HasPrefix(name, "domains-") && strings.HasSuffix(name, ".json"):
+	case isShard(name, DomainsFile):
 		var shard []Domain
 		if err := decode(data, &shard); err != nil {
 			return err
 		}
 		c.Domains = append(c.Domains, shard...)
+	case isShard(name, AccountsFile):
+		return decode(data, &c.Accounts) // adds to those of other shards
 	}
 	return nil
+}
+
+// isShard says whether a file is a shard of the files of this format.
+func isShard(name, format string) bool {
+	prefix, suffix, _ := strings.Cut(format, "%02d")
+	return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix)
 }
 
 func decode(data []byte, into any) error {

@@ -40,6 +40,9 @@ func TestLoad(t *testing.T) {
 			"domains-03.json": `[{"name":"example.com","sign":true}]`,
 			"domains-11.json": `[{"name":"example.org","sign":false}]`,
 			"dkim.pem":        "opaque",
+
+			"accounts-00.json": `{"system:serviceaccount:shop:checkout":"u1"}`,
+			"accounts-07.json": `{"system:serviceaccount:shop:billing":"u2"}`,
 		}
 	}
 	for _, c := range []struct {
@@ -66,7 +69,7 @@ func TestLoad(t *testing.T) {
 			write(t, dir, index, files)
 			got, err := Load(dir)
 			if c.want == "" {
-				if err != nil || got.Generation != 3 || got.Relay.Name != "outbound" || len(got.Domains) != 2 {
+				if err != nil || got.Generation != 3 || got.Relay.Name != "outbound" || len(got.Domains) != 2 || len(got.Accounts) != 2 {
 					t.Fatalf("got %+v, %v", got, err)
 				}
 				if got.Path("dkim.pem") != filepath.Join(dir, "dkim.pem") {

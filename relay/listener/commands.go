@@ -94,7 +94,7 @@ func (s *session) extensions() []string {
 		offers = append(offers, "STARTTLS")
 	}
 	if s.offersAuth() && s.TLS != nil && s.User == "" {
-		offers = append(offers, "AUTH PLAIN LOGIN")
+		offers = append(offers, "AUTH "+strings.Join(s.mechanisms(), " "))
 	}
 	return offers
 }

@@ -71,18 +71,32 @@ func (h *spool) all() []stored {
 	return append([]stored(nil), h.messages...)
 }
 
-// passwords is an Authenticator with one user.
-type passwords struct{}
+// passwords is an Authenticator with one user, and one token where there is a name for who has it.
+type passwords struct{ holder string }
 
-func (passwords) Check(_ context.Context, user, password string) error {
+var errWrong = reply.Reply{Code: 535, Enhanced: "5.7.8", Text: "wrong"}
+
+func (passwords) Password(_ context.Context, user, password string) (string, error) {
 	switch {
 	case user == "busy":
-		return reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "busy"}
+		return "", reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "busy"}
 	case user != "alice" || password != "secret":
-		return reply.Reply{Code: 535, Enhanced: "5.7.8", Text: "wrong"}
+		return "", errWrong
 	}
-	return nil
+	return user, nil
 }
+
+func (p passwords) Token(_ context.Context, user, token string) (string, error) {
+	switch {
+	case user == "busy":
+		return "", reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "busy"}
+	case strings.HasPrefix(token, "right") && (user == "" || user == "pod" || user == "p,=d"):
+		return p.holder, nil
+	}
+	return "", errWrong
+}
+
+func (p passwords) TakesTokens() bool { return p.holder != "" }
 
 // rig is a Listener that serves, with what a test wants to look at.
 type rig struct {

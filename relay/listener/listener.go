@@ -44,10 +44,14 @@ type Handler interface {
 	Data(ctx context.Context, s *Session, header []byte, body io.Reader) (reply.Reply, error)
 }
 
-// Authenticator checks the password of a user: auth.Users.
+// Authenticator checks the credentials of a client: auth.Gate. Its errors are as those of a Handler.
 type Authenticator interface {
-	// Check returns nil, or an error as a Handler does.
-	Check(ctx context.Context, user, password string) error
+	// Password returns the name of whom a user name and a password prove.
+	Password(ctx context.Context, user, password string) (name string, err error)
+	// Token returns the name of whom a bearer token proves; user is empty where the client gave no name.
+	Token(ctx context.Context, user, token string) (name string, err error)
+	// TakesTokens says whether the mechanisms for tokens are offered.
+	TakesTokens() bool
 }
 
 // Session is what is known about a connection and its current transaction.
@@ -61,7 +65,7 @@ type Session struct {
 	ESMTP bool
 	// TLS is nil in clear.
 	TLS *tls.ConnectionState
-	// User is the name the peer authenticated with; empty when it did not.
+	// User is the name of whom the peer proved to be; empty when it did not authenticate.
 	User string
 	// Trusted is what Settings.Trusted said about Remote when the transaction began.
 	Trusted bool
@@ -110,7 +114,7 @@ type Settings struct {
 	MaxBytes int64
 	// Trusted says which clients may relay without AUTH; nil for none.
 	Trusted func(netip.Addr) bool
-	// Auth checks passwords on Submission listeners; nil when AUTH is not offered.
+	// Auth checks credentials on Submission listeners; nil when AUTH is not offered.
 	Auth Authenticator
 	// BareNewline says what becomes of an LF without CR in a message; empty is Reject.
 	BareNewline config.BareNewline

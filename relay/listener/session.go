@@ -22,7 +22,7 @@ import (
 const (
 	// maxLine is the longest command, CRLF included: 512 octets and room for the parameters of all extensions.
 	maxLine = 4096
-	// maxAuthLine is the longest line of an AUTH exchange (RFC 4954 §4.3).
+	// maxAuthLine is the longest line of an AUTH exchange, the command with its initial response too (RFC 4954 §4).
 	maxAuthLine = 12288
 	// maxReply is the longest text of a reply's line: 512 octets with code, separator and CRLF.
 	maxReply = 500
@@ -227,12 +227,16 @@ func (s *session) readVerb() (verb, args string, err error) {
 
 // readCommand reads it within the credit of time that the peer has left.
 func (s *session) readCommand() (verb, args string, err error) {
-	line, err := s.readLine(maxLine)
+	line, err := s.readLine(maxAuthLine)
 	if err != nil {
 		return "", "", err
 	}
 	verb, args, _ = strings.Cut(strings.TrimRight(line, " \t"), " ")
-	return strings.ToUpper(verb), args, nil
+	verb = strings.ToUpper(verb)
+	if len(line)+len("\r\n") > maxLine && verb != "AUTH" {
+		return "", "", errTooLong
+	}
+	return verb, args, nil
 }
 
 // readLine returns the next line without its CRLF.

@@ -19,6 +19,8 @@ import (
 type Options struct {
 	Relay   config.Relay
 	Domains []config.Domain
+	// Accounts are those of config.Config: users of this kind, and no others, may vanish while their session goes on.
+	Accounts map[string]string
 	// RelaysTo says whether anyone may reach a recipient domain: route.Router.RelaysTo.
 	RelaysTo func(domain string) bool
 	// Limiter counts messages of the Accept stage.
@@ -90,12 +92,18 @@ func (p *Policy) may(c Client, domain string) bool {
 	d, declared := p.domains[domain]
 	switch c.Origin {
 	case envelope.Submitted:
-		return declared && slices.Contains(d.Users, c.User)
+		return declared && (slices.Contains(d.Users, c.User) || p.accountMay(d, c.User))
 	case envelope.Trusted:
 		return declared || p.options.Relay.Access.UndeclaredSenders == config.SendersAccept
 	default:
 		return false
 	}
+}
+
+// accountMay says whether a user is an account of those that a domain admits, and is still there.
+func (p *Policy) accountMay(d config.Domain, user string) bool {
+	_, there := p.options.Accounts[user]
+	return there && (slices.Contains(d.Accounts, user) || d.AccountsOf != "" && strings.HasPrefix(user, d.AccountsOf))
 }
 
 // ReversePath says whether c may use the address of a MAIL FROM; path is as the listener gives it. Anyone may use

@@ -136,6 +136,32 @@ func TestReversePath(t *testing.T) {
 	}
 }
 
+// TestAccounts: an account that authenticates with a token sends as the domains that name it or its namespace, while
+// it is there. A domain that names neither is not for it.
+func TestAccounts(t *testing.T) {
+	const checkout, billing, other = "system:serviceaccount:shop:checkout", "system:serviceaccount:shop:billing", "system:serviceaccount:shop2:checkout"
+	p := newPolicy(t, func(o *Options) {
+		o.Domains[0].Accounts = []string{checkout, other}
+		o.Domains[1].AccountsOf = "system:serviceaccount:shop:"
+		o.Accounts = map[string]string{checkout: "u1", billing: "u2", "system:serviceaccount:shop2:mail": "u3"}
+	})
+	for _, test := range []struct{ user, path, want string }{
+		{checkout, "x@example.com", "ok"},
+		{checkout, "x@news.example", "ok"},
+		{checkout, "x@keyless.example", "550 5.7.1"},
+		{billing, "x@example.com", "550 5.7.1"},
+		{billing, "x@news.example", "ok"},
+		{other, "x@example.com", "550 5.7.1"}, // named, and deleted
+		{"system:serviceaccount:shop2:mail", "x@news.example", "550 5.7.1"},
+		{"system:serviceaccount:shop:gone", "x@news.example", "550 5.7.1"},
+		{"alice", "x@news.example", "ok"},
+	} {
+		if got := outcome(p.ReversePath(ClientOf(test.user, false), test.path)); got != test.want {
+			t.Errorf("%s as <%s>: %s, want %s", test.user, test.path, got, test.want)
+		}
+	}
+}
+
 func TestRecipient(t *testing.T) {
 	p := newPolicy(t, nil)
 	for _, test := range []struct {

@@ -21,6 +21,9 @@ type Status struct {
 	Listeners []Listener    `json:"listeners"`
 	// Policies are the names of the rate policies in force.
 	Policies []string `json:"policies,omitempty"`
+	// TokenKeysWanted says that a client has lately shown a token whose key is not in the configuration: the keys
+	// should be fetched anew.
+	TokenKeysWanted bool `json:"tokenKeysWanted,omitempty"`
 }
 
 // Queue counts recipients, not messages.
