@@ -130,13 +130,25 @@ func (r *Relay) store(w *spool.Writer, s *settings, v policy.Verdict, added, hea
 	if _, err := w.Write(header); err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(into, body); err != nil {
+	if err := r.copyBody(into, body); err != nil {
 		return nil, err
 	}
 	if signing == nil {
 		return nil, nil
 	}
 	return signing.Finish()
+}
+
+// copyBody copies with a buffer of the pool: one for each message would be most of what there is to collect.
+func (r *Relay) copyBody(into io.Writer, body io.Reader) error {
+	buffer, ok := r.copies.Get().(*[]byte)
+	if !ok {
+		fresh := make([]byte, 32<<10)
+		buffer = &fresh
+	}
+	defer r.copies.Put(buffer)
+	_, err := io.CopyBuffer(into, body, *buffer)
+	return err
 }
 
 func received(c *listener.Session, s *settings, id envelope.ID, now time.Time) []byte {

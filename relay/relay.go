@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -73,6 +74,8 @@ type Relay struct {
 	filterMetrics *filter.Metrics
 	// quotes are the places in memory for messages that DSNs return whole.
 	quotes chan struct{}
+	// copies are buffers for the bodies of messages that come in, as *[]byte.
+	copies sync.Pool
 	// sinks are told of all that happens to mail. They do not change while the relay runs.
 	sinks []sink
 
