@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/postrider/postrider/relay"
@@ -74,7 +75,10 @@ func serve(args []string) error {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	var collecting sync.WaitGroup
+	defer collecting.Wait()
 	defer stop()
+	collecting.Go(func() { spaceCollections(ctx) })
 	return relay.Run(ctx, o)
 }
 
