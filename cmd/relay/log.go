@@ -84,4 +84,6 @@ func (u urgent) WithAttrs(attributes []slog.Attr) slog.Handler {
 }
 
 // WithGroup implements slog.Handler.
-func (u urgent) WithGroup(name string) slog.Handler { return urgent{u.Handler.WithGroup(name), u.lines} }
+func (u urgent) WithGroup(name string) slog.Handler {
+	return urgent{u.Handler.WithGroup(name), u.lines}
+}
