@@ -125,6 +125,7 @@ func Socket(r Relay, metrics http.Handler) http.Handler {
 	}
 	serveWhereabouts(mux, r)
 	serveSuppressions(mux, r)
+	serveProfiles(mux)
 	return mux
 }
 

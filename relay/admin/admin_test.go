@@ -98,6 +98,7 @@ func TestSocket(t *testing.T) {
 		{"direct without a reason", "POST", "/directives", `{"act":"suspend","all":true,"seconds":60}`, 400, "a reason is required"},
 		{"end a directive", "DELETE", "/directives/d1", "", 200, `"id":"d1"`},
 		{"end what there is not", "DELETE", "/directives/d9", "", 404, "no such directive"},
+		{"profiles", "GET", "/debug/pprof/goroutine?debug=1", "", 200, "goroutine profile: total"},
 		{"unknown act", "POST", "/queue/explode", `{"all":true}`, 405, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -130,6 +131,15 @@ func TestOperatorSeesStatusOnly(t *testing.T) {
 	}
 	if w := ask(h, "POST", "/queue/delete", `{"all":true}`); w.Code != 404 {
 		t.Errorf("the operator's port answered an act with %d", w.Code)
+	}
+}
+
+// TestProfilesStandOnTheSocketAlone: they tell too much for a port.
+func TestProfilesStandOnTheSocketAlone(t *testing.T) {
+	for name, h := range map[string]http.Handler{"operator": Operator(&scripted{}), "health": Health(&scripted{})} {
+		if w := ask(h, "GET", "/debug/pprof/goroutine?debug=1", ""); w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d", name, w.Code)
+		}
 	}
 }
 
