@@ -69,7 +69,7 @@ interop: bin/postrider gotestsum ## Scenarios with Debian's mail servers, client
 	@test/interop/run.sh $(if $(RUN),-test.run='$(RUN)')
 
 .PHONY: bench
-bench: ## The engine beside Postfix; writes bin/bench.json (BASELINE=FILE: and beside an older relay program)
+bench: ## Every figure, beside Postfix; writes bin/bench.json (BENCH=backlog: only that; BASELINE=FILE: and an older relay)
 	go run ./hack/bench
 
 .PHONY: crash

@@ -1,6 +1,6 @@
-// Command bench measures the relay beside Postfix: smtp-source, engine, smtp-sink, all on this machine, with the
-// same load, in alternating rounds. Both engines sync a message to disk before they answer 250. It prints a table
-// and writes bin/bench.json.
+// Command bench measures the relay beside Debian's Postfix and the floor program, all on this machine, with load and
+// sink of its own (hack/bench/traffic). It owns the scenarios and what is asked of each figure; it prints a table and
+// writes bin/bench.json. It refuses to judge what it did not measure in the same run.
 package main
 
 import (
@@ -11,36 +11,31 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"time"
-
-	"github.com/postrider/postrider/test/daemon"
+	"syscall"
 )
-
-// load is what every engine gets.
-type load struct {
-	Sessions int `json:"sessions"`
-	// Octets of the body of a message.
-	Octets   int `json:"octets"`
-	Messages int `json:"messages"`
-}
-
-func (l load) String() string {
-	return fmt.Sprintf("%d messages of %d octets over %d sessions", l.Messages, l.Octets, l.Sessions)
-}
 
 // options of the program.
 type options struct {
-	load   load
-	rounds int
+	// only names the scenarios to run, separated by commas; empty for all.
+	only string
+	list bool
+	// print is a file of results to print as Markdown, in place of measuring.
+	print string
+	// rounds of what is cheap to repeat; messages are those of the backlog.
+	rounds, messages int
+	// scale divides the loads of the rounds: for trying a scenario out.
+	scale int
 	// dir is where queues are kept: on a disk, not in memory.
 	dir string
 	out string
 	// baseline is an older relay to measure beside the new one; empty for none.
 	baseline string
+	// profiles is where the relay's CPU and heap profiles go; empty for none.
+	profiles string
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, parse()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -50,13 +45,16 @@ func main() {
 
 func parse() options {
 	var o options
-	flag.IntVar(&o.load.Sessions, "sessions", 50, "SMTP sessions at the same time")
-	flag.IntVar(&o.load.Octets, "octets", 4096, "octets of each message")
-	flag.IntVar(&o.load.Messages, "messages", 10000, "messages of a round")
-	flag.IntVar(&o.rounds, "rounds", number(os.Getenv("ROUNDS"), 5), "rounds; default $ROUNDS or 5")
+	flag.StringVar(&o.only, "run", os.Getenv("BENCH"), "scenarios to run, separated by commas; default $BENCH or all")
+	flag.BoolVar(&o.list, "list", false, "list the scenarios")
+	flag.StringVar(&o.print, "print", "", "print the results in this file as Markdown, and measure nothing")
+	flag.IntVar(&o.rounds, "rounds", number(os.Getenv("ROUNDS"), 5), "rounds of what is repeated; default $ROUNDS or 5")
+	flag.IntVar(&o.messages, "messages", number(os.Getenv("MESSAGES"), 1_000_000), "messages of the backlog; default $MESSAGES or 1000000")
+	flag.IntVar(&o.scale, "scale", 1, "divides the load of the rounds, to try a scenario out")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "where queues are kept; a disk, not memory")
 	flag.StringVar(&o.out, "out", "bin/bench.json", "file for the results")
 	flag.StringVar(&o.baseline, "baseline", os.Getenv("BASELINE"), "an older relay program to measure in the same rounds; default $BASELINE")
+	flag.StringVar(&o.profiles, "profile", os.Getenv("PROFILE"), "directory for profiles of the relay; default $PROFILE or none")
 	flag.Parse()
 	return o
 }
@@ -69,103 +67,48 @@ func number(s string, otherwise int) int {
 }
 
 func run(ctx context.Context, o options) error {
-	if err := install(ctx); err != nil {
+	chosen, err := choose(scenarios(), o.only)
+	switch {
+	case err != nil:
 		return err
-	}
-	dir, err := os.MkdirTemp(o.dir, "postrider-bench")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := os.Chmod(dir, 0o755); err != nil { // Postfix works under a user of its own
-		return err
-	}
-	binary, err := daemon.Build(ctx, dir)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%s, %d rounds, %s.\n%s\n\n", o.load, o.rounds, machineFacts(dir), method)
-	engines := []engine{&postrider{as: "postrider", binary: binary}, &postfix{}}
-	if o.baseline != "" {
-		engines = append(engines, &postrider{as: "baseline", binary: o.baseline})
-	}
-	results, err := measure(ctx, o, dir, engines)
-	if err != nil {
-		return err
-	}
-	if err := write(o, results, machineFacts(dir)); err != nil {
-		return err
-	}
-	return report(os.Stdout, results)
-}
-
-// method says what is compared, so that nobody has to guess.
-const method = `Both engines: one listener without TLS, all mail to one smart host (smtp-sink) without TLS, at most 20 connections
-to it, queue synced to disk before each 250. Postfix is as Debian ships it, with a queue of its own. Accepted: until
-the last 250 to smtp-source, deliveries going on beside it. End to end: until the last message is in smtp-sink.`
-
-// measure runs the rounds. Engines take turns in going first.
-func measure(ctx context.Context, o options, dir string, engines []engine) ([]*result, error) {
-	results := make([]*result, len(engines))
-	for i, e := range engines {
-		results[i] = &result{Name: e.name()}
-	}
-	for n := range o.rounds {
-		for i := range engines {
-			i = (i + n) % len(engines)
-			one, err := round(ctx, o.load, dir, engines[i])
-			if err != nil {
-				return nil, fmt.Errorf("round %d, %s: %w", n+1, engines[i].name(), err)
-			}
-			results[i].Rounds = append(results[i].Rounds, one)
-			fmt.Printf("round %d  %-10s %6.0f accepted/s %6.0f end to end/s%s\n", n+1, engines[i].name(), one.Accepted, one.EndToEnd, one.cost())
+	case o.list:
+		for _, s := range chosen {
+			fmt.Printf("%-12s %s\n", s.name, s.about)
 		}
+		return nil
+	case o.print != "":
+		r, err := readResults(o.print)
+		if err != nil {
+			return err
+		}
+		return r.markdown(os.Stdout)
 	}
-	return results, nil
+	if err := install(ctx, chosen); err != nil {
+		return err
+	}
+	b, err := newBench(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	return b.all(ctx, chosen)
 }
 
-// roundTime is how long a round may take.
-const roundTime = 5 * time.Minute
-
-// round measures an engine once, with an empty queue.
-func round(ctx context.Context, l load, dir string, e engine) (one, error) {
-	ctx, cancel := context.WithTimeout(ctx, roundTime)
-	defer cancel()
-	work, err := os.MkdirTemp(dir, e.name())
-	if err != nil {
-		return one{}, err
+// all runs the scenarios in turn. One that fails does not keep the others from being measured.
+func (b *bench) all(ctx context.Context, chosen []scenario) error {
+	fmt.Printf("%s.\n\n", b.results.Machine)
+	var failed error
+	for _, s := range chosen {
+		fmt.Printf("%s: %s\n", s.name, s.about)
+		if err := s.run(ctx, b.in(s.name)); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.name, err))
+			b.results.Failed = append(b.results.Failed, fmt.Sprintf("%s: %v", s.name, err))
+			fmt.Fprintf(os.Stderr, "%s failed: %v\n", s.name, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		failed = errors.Join(failed, b.results.write(b.options.out)) // after each, so that a long run that breaks off is not lost
 	}
-	defer func() { _ = os.RemoveAll(work) }()
-	if err := os.Chmod(work, 0o755); err != nil {
-		return one{}, err
-	}
-	sink, err := startSink(ctx, l)
-	if err != nil {
-		return one{}, err
-	}
-	defer sink.stop()
-	address, err := e.start(ctx, work, sink.port)
-	if err != nil {
-		return one{}, err
-	}
-	measured, err := throughput(ctx, l, address, sink)
-	err = errors.Join(err, e.stop())
-	measured.CPU = float64(e.cpu().Microseconds()) / float64(l.Messages)
-	return measured, err
+	return errors.Join(failed, b.results.table(os.Stdout))
 }
-
-// throughput sends the load and waits until the sink has it all.
-func throughput(ctx context.Context, l load, address string, s *sink) (one, error) {
-	started := time.Now()
-	if err := source(ctx, l, address); err != nil {
-		return one{}, err
-	}
-	accepted := time.Since(started)
-	if err := s.wait(ctx); err != nil {
-		return one{}, err
-	}
-	endToEnd := time.Since(started)
-	return one{Accepted: rate(l, accepted), EndToEnd: rate(l, endToEnd)}, nil
-}
-
-func rate(l load, d time.Duration) float64 { return float64(l.Messages) / d.Seconds() }

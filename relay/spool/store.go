@@ -77,8 +77,6 @@ type Store struct {
 	books  books
 	aside  aside
 	front  front
-	// unsynced are batches that are on their way to the disk.
-	unsynced unsynced
 	// buffers of Writers that ended, as *[]byte.
 	buffers sync.Pool
 

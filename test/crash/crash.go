@@ -104,7 +104,7 @@ func (r *run) setUp() error {
 	if err != nil {
 		return err
 	}
-	r.relay, err = daemon.New(r.Binary, r.Dir, r.config(port))
+	r.relay, err = daemon.New(daemon.Options{Binary: r.Binary, Dir: r.Dir, Relay: r.config(port)})
 	return err
 }
 

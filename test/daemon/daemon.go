@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -36,8 +38,13 @@ type Daemon struct {
 
 // Build makes the relay program in dir and returns its path.
 func Build(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "relay")
-	build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/postrider/postrider/cmd/relay")
+	return BuildProgram(ctx, dir, "cmd/relay")
+}
+
+// BuildProgram makes a program of this module, named by the directory of its package, in dir and returns its path.
+func BuildProgram(ctx context.Context, dir, program string) (string, error) {
+	path := filepath.Join(dir, filepath.Base(program))
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/postrider/postrider/"+program)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w\n%s", build, err, out)
@@ -54,16 +61,26 @@ func FreePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// New prepares a relay in dir, with r as its configuration; the first listener is where it is reached. Nothing
-// runs yet.
-func New(binary, dir string, r config.Relay) (*Daemon, error) {
-	d := &Daemon{binary: binary, dir: dir, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(r.Listeners[0].Port))}
+// Options are what a relay is run with.
+type Options struct {
+	// Binary is the relay program; Dir is a directory of its own, for configuration, spool, socket and log.
+	Binary, Dir string
+	// Relay and Domains are its configuration. The first listener is where it is reached.
+	Relay   config.Relay
+	Domains []config.Domain
+	// Files are those that the configuration names: keys and certificates.
+	Files map[string][]byte
+}
+
+// New prepares a relay. Nothing runs yet.
+func New(o Options) (*Daemon, error) {
+	d := &Daemon{binary: o.Binary, dir: o.Dir, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Relay.Listeners[0].Port))}
 	for _, sub := range []string{d.configDir(), d.DataDir()} {
 		if err := os.MkdirAll(sub, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	return d, d.writeConfig(r)
+	return d, d.writeConfig(o)
 }
 
 // Address is host:port of the first listener.
@@ -81,21 +98,29 @@ func (d *Daemon) socket() string    { return filepath.Join(d.dir, "admin.sock") 
 // DataDir is the directory that holds the spool.
 func (d *Daemon) DataDir() string { return filepath.Join(d.dir, "data") }
 
-func (d *Daemon) writeConfig(r config.Relay) error {
-	relay, err := json.Marshal(r)
+// writeConfig writes the files of the configuration, and the index last.
+func (d *Daemon) writeConfig(o Options) error {
+	relay, err := json.Marshal(o.Relay)
 	if err != nil {
 		return err
 	}
-	index, err := json.Marshal(config.Index{
-		Format: config.Format, Generation: 1, Files: map[string]string{config.RelayFile: config.Digest(relay)},
-	})
+	domains, err := json.Marshal(o.Domains)
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(d.configDir(), config.RelayFile), relay, 0o600),
-		os.WriteFile(filepath.Join(d.configDir(), config.IndexFile), index, 0o600),
-	)
+	files := map[string][]byte{config.RelayFile: relay, fmt.Sprintf(config.DomainsFile, 0): domains}
+	maps.Copy(files, o.Files)
+	digests := map[string]string{}
+	for name, data := range files {
+		digests[name] = config.Digest(data)
+		err = errors.Join(err, d.writeFile(name, data))
+	}
+	index, failed := json.Marshal(config.Index{Format: config.Format, Generation: 1, Files: digests})
+	return errors.Join(err, failed, d.writeFile(config.IndexFile, index))
+}
+
+func (d *Daemon) writeFile(name string, data []byte) error {
+	return os.WriteFile(filepath.Join(d.configDir(), name), data, 0o600)
 }
 
 // Start starts the relay and returns when it greets clients.
@@ -190,32 +215,24 @@ func (d *Daemon) Stop() error {
 	return nil
 }
 
-// CPU is the processor time that the process took, its own and the system's for it. It is known when it has ended.
-func (d *Daemon) CPU() time.Duration {
-	return d.process.ProcessState.UserTime() + d.process.ProcessState.SystemTime()
-}
-
 // Status asks the relay for its report.
 func (d *Daemon) Status(ctx context.Context) (status.Status, error) {
 	var s status.Status
-	response, err := d.ask(ctx, http.MethodGet, "/status", "")
+	answer, err := d.Ask(ctx, http.MethodGet, "/status", "")
 	if err != nil {
 		return s, err
 	}
-	defer response.Body.Close()
-	return s, json.NewDecoder(response.Body).Decode(&s)
+	return s, json.Unmarshal(answer, &s)
 }
 
 // Flush makes everything in the queue due now.
 func (d *Daemon) Flush(ctx context.Context) error {
-	response, err := d.ask(ctx, http.MethodPost, "/queue/flush", `{"all":true,"reason":"test"}`)
-	if err != nil {
-		return err
-	}
-	return response.Body.Close()
+	_, err := d.Ask(ctx, http.MethodPost, "/queue/flush", `{"all":true,"reason":"test"}`)
+	return err
 }
 
-func (d *Daemon) ask(ctx context.Context, method, path, body string) (*http.Response, error) {
+// Ask asks the relay through its admin socket and returns the answer. Another one than 200 is an error.
+func (d *Daemon) Ask(ctx context.Context, method, path, body string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://relay"+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -224,8 +241,13 @@ func (d *Daemon) ask(ctx context.Context, method, path, body string) (*http.Resp
 		return new(net.Dialer).DialContext(ctx, "unix", d.socket())
 	}}}
 	response, err := client.Do(request)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = errors.Join(fmt.Errorf("%s %s: %s", method, path, response.Status), response.Body.Close())
+	if err != nil {
+		return nil, err
 	}
-	return response, err
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, response.Status, answer)
+	}
+	return answer, err
 }

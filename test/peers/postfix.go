@@ -102,6 +102,15 @@ func (p *Postfix) Stop() error {
 	return p.control("stop")
 }
 
+// PID is the process id of the master, whose children do the work.
+func (p *Postfix) PID() (int, error) {
+	data, err := os.ReadFile(p.path("queue/pid/master.pid"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(data)))
+}
+
 func (p *Postfix) running() bool { return p.control("status") == nil }
 
 func (p *Postfix) control(verb string) error {
