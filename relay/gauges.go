@@ -35,15 +35,17 @@ type sight struct {
 	now          time.Time
 	totals       spool.Counts
 	ledger       status.Ledger
-	destinations []spool.Destination
-	waiting      map[string]schedule.Waiting
-	listeners    []status.Listener
+	destinations []spool.Destination // without Oldest
+	// slowest is the destination with the oldest mail that is not all held, if there is one.
+	slowest   []spool.Destination
+	waiting   map[string]schedule.Waiting
+	listeners []status.Listener
 }
 
 func (r *Relay) look() *sight {
 	return &sight{
 		relay: r, now: time.Now(), totals: r.spool.Totals(), ledger: status.Ledger(r.spool.Ledger()),
-		destinations: r.destinations(), waiting: r.schedule.Waiting(), listeners: r.ports.status(),
+		destinations: r.spool.Census(), slowest: r.spool.Slowest(1, notAllHeld), waiting: r.schedule.Waiting(), listeners: r.ports.status(),
 	}
 }
 
@@ -90,12 +92,12 @@ func queueReadings() []gauge {
 			func(s *sight) float64 { return float64(s.totals.Queued) }),
 		number("postrider_queue_deferred_recipients", "Recipients in the queue that were attempted at least once.",
 			func(s *sight) float64 { return float64(s.totals.Deferred) }),
-		number("postrider_queue_held_recipients", "Recipients in the queue that an admin holds, or that are damaged.",
+		number("postrider_queue_held_recipients", "Recipients in the queue that an admin holds.",
 			func(s *sight) float64 { return float64(s.totals.Held) }),
 		number("postrider_queue_deliverable_recipients", "Recipients that were never attempted, though nothing keeps them back: no hold, directive, rate limit or next hop that is down.",
 			func(s *sight) float64 { return float64(deliverable(s.destinations, s.waiting)) }),
 		number("postrider_queue_oldest_age_seconds", "Age of the oldest message in the queue; destinations whose mail is all held do not count.",
-			func(s *sight) float64 { return oldestAge(s.destinations, s.now).Seconds() }),
+			func(s *sight) float64 { return oldestAge(s.slowest, s.now).Seconds() }),
 		number("postrider_queue_damaged_records", "Records of the queue that do not match their checksum and are kept aside.",
 			func(s *sight) float64 { return float64(s.totals.Damaged) }),
 	}
@@ -115,7 +117,9 @@ func destinationReadings() []gauge {
 			[]string{"destination"}, func(s *sight, p put) {
 				busy, _ := busiest(s.destinations)
 				for _, d := range busy {
-					p(s.now.Sub(d.Oldest).Seconds(), d.Domain)
+					if oldest := s.relay.spool.OldestOf(d.Domain); !oldest.IsZero() {
+						p(s.now.Sub(oldest).Seconds(), d.Domain)
+					}
 				}
 			}),
 		labelledBy("postrider_waiting_destinations", "Destination domains with mail that is due, by what it waits for: Ready, InFlight or RateLimited.",
@@ -242,12 +246,14 @@ func deliverable(destinations []spool.Destination, waiting map[string]schedule.W
 // oldestAge is how long mail has waited that is not all held.
 func oldestAge(sorted []spool.Destination, now time.Time) time.Duration {
 	for _, d := range sorted {
-		if d.Held < d.Queued {
+		if notAllHeld(d.Counts) {
 			return now.Sub(d.Oldest)
 		}
 	}
 	return 0
 }
+
+func notAllHeld(c spool.Counts) bool { return c.Held < c.Queued }
 
 // busiest are the destinations with most recipients in the queue, and how many recipients the others have.
 func busiest(destinations []spool.Destination) (busy []spool.Destination, rest int64) {

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -95,7 +96,9 @@ func (r *Relay) limitSites(sites []string, connections int) {
 // hasten makes the deferred mail due that goes to a next hop, the oldest destination first, page by page.
 func (r *Relay) hasten(ctx context.Context, k health.Key) {
 	began, entries := time.Now(), 0
-	for _, d := range r.destinations() {
+	destinations := r.spool.Destinations()
+	slices.SortFunc(destinations, func(a, b spool.Destination) int { return a.Oldest.Compare(b.Oldest) })
+	for _, d := range destinations {
 		if d.Deferred == 0 || ctx.Err() != nil {
 			continue
 		}

@@ -164,6 +164,7 @@ func (r *Relay) run(ctx context.Context) error {
 	work.Go(func() error { r.sweepSuppressions(working); return nil })
 	work.Go(func() error { r.pressure.watch(working); return nil })
 	work.Go(func() error { return r.hops.Run(working) })
+	work.Go(func() error { r.verifySpool(working); return nil })
 	r.startAttempts(ctx, working, &work)
 
 	err := r.follow(ctx) // until ctx is done
@@ -197,6 +198,13 @@ func (r *Relay) startAttempts(told, ctx context.Context, group *errgroup.Group) 
 				}
 			}
 		})
+	}
+}
+
+// verifySpool reads what opening the spool left unread. It ends with the relay at the latest.
+func (r *Relay) verifySpool(ctx context.Context) {
+	if err := r.spool.Verify(ctx); err != nil {
+		r.log.Error("the spool could not be verified; what is damaged is found when it is read", "error", err)
 	}
 }
 

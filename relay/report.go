@@ -1,8 +1,6 @@
 package relay
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"github.com/postrider/postrider/relay/envelope"
@@ -17,13 +15,12 @@ const slowest = 10
 
 // Status implements admin.Relay.
 func (r *Relay) Status() status.Status {
-	destinations := r.destinations()
 	st := status.Status{
 		Pod:       r.options.Pod,
 		Version:   r.options.Version,
 		Started:   r.started,
-		Queue:     queueOf(r.spool.Totals(), oldestOf(destinations)),
-		Slowest:   r.slowest(destinations),
+		Queue:     queueOf(r.spool.Totals(), r.spool.Oldest()),
+		Slowest:   r.slowest(),
 		Ledger:    status.Ledger(r.spool.Ledger()),
 		Listeners: r.ports.status(),
 
@@ -41,23 +38,6 @@ func (r *Relay) Status() status.Status {
 	return st
 }
 
-// destinations are those with mail in the queue, the one with the oldest mail first.
-func (r *Relay) destinations() []spool.Destination {
-	destinations := r.spool.Destinations()
-	slices.SortFunc(destinations, func(a, b spool.Destination) int {
-		return cmp.Or(a.Oldest.Compare(b.Oldest), cmp.Compare(a.Domain, b.Domain))
-	})
-	return destinations
-}
-
-// oldestOf is when the oldest mail was accepted; zero when there is none.
-func oldestOf(sorted []spool.Destination) time.Time {
-	if len(sorted) == 0 {
-		return time.Time{}
-	}
-	return sorted[0].Oldest
-}
-
 func queueOf(c spool.Counts, oldest time.Time) status.Queue {
 	q := status.Queue{Queued: c.Queued, Deferred: c.Deferred, Held: c.Held, Damaged: c.Damaged}
 	if !oldest.IsZero() {
@@ -68,10 +48,10 @@ func queueOf(c spool.Counts, oldest time.Time) status.Queue {
 
 // slowest explains the destinations whose oldest mail is oldest, by that mail and by what the schedule says of the
 // destination.
-func (r *Relay) slowest(destinations []spool.Destination) []status.Destination {
+func (r *Relay) slowest() []status.Destination {
 	waiting, now := r.schedule.Waiting(), time.Now()
 	var explained []status.Destination
-	for _, d := range destinations[:min(len(destinations), slowest)] {
+	for _, d := range r.spool.Slowest(slowest, nil) {
 		to := status.Destination{Domain: d.Domain, Queue: queueOf(d.Counts, d.Oldest)}
 		entries, err := r.spool.List(spool.Filter{Domain: d.Domain}, envelope.Key{}, 1)
 		if err == nil && len(entries) == 0 {

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	flags "flag"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -59,7 +58,7 @@ func BenchmarkChange(b *testing.B) {
 	s, text := bench(b), octets(4096)
 	keys := make([]envelope.Key, b.N)
 	for i := range keys {
-		keys[i] = putUnsynced(b, s, text)
+		keys[i] = putUnsynced(b, s, text, to("u@one.test"))
 	}
 	var next atomic.Int64
 	b.ResetTimer()
@@ -110,12 +109,12 @@ func BenchmarkDueBehindTombstones(b *testing.B) {
 	}
 }
 
-func putUnsynced(b *testing.B, s *Store, text []byte) envelope.Key {
+func putUnsynced(b *testing.B, s *Store, text []byte, entries ...envelope.Envelope) envelope.Key {
 	id := s.ids.next(s.now())
 	t := s.begin()
 	defer t.close()
 	t.chunk(id, 0, text, nil)
-	created, err := t.create(id, meta{size: int64(len(text)), chunks: 1}, []envelope.Envelope{to("u@one.test")})
+	created, err := t.create(id, meta{size: int64(len(text)), chunks: 1}, entries)
 	if err == nil {
 		err = t.commit(later)
 	}
@@ -144,30 +143,4 @@ func BenchmarkRecord(b *testing.B) {
 			_, _ = decodeCounts(entryKey(e.Key()), record)
 		}
 	})
-}
-
-// entriesAtOpen are what BenchmarkOpen finds in its spool.
-var entriesAtOpen = flags.Int("entries", 50_000, "entries in the spool that BenchmarkOpen opens")
-
-// BenchmarkOpen opens a spool in which messages of 4 KiB wait: all blocks are verified and all entries counted.
-func BenchmarkOpen(b *testing.B) {
-	dir, text := b.TempDir(), octets(4096)
-	s, err := Open(dir, Options{Logger: quiet})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for range *entriesAtOpen {
-		putUnsynced(b, s, text)
-	}
-	if err := s.Close(); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if s, err = Open(dir, Options{Logger: quiet}); err != nil {
-			b.Fatal(err)
-		}
-		if err := s.Close(); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

@@ -1,9 +1,9 @@
 package spool
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,17 +20,37 @@ type books struct {
 	ledger Ledger
 	total  Counts
 	tally  map[string]*tally
+	all    first
 }
 
 // tally is what the books know of one destination.
 type tally struct {
 	Counts
-	// oldest is the first id of the destination when sure, else an id that none comes before.
+	first
+}
+
+// first is the oldest of some entries.
+type first struct {
+	// oldest is its id when sure, else an id that none comes before.
 	oldest envelope.ID
 	sure   bool
-	// rev counts the entries that came and went.
-	rev uint64
+	// rev counts the entries that came and went, and seen is the oldest that came since a search began.
+	rev  uint64
+	seen envelope.ID
 }
+
+func (f *first) came(id envelope.ID) {
+	f.rev++
+	f.oldest, f.seen = min(f.oldest, id), min(f.seen, id)
+}
+
+func (f *first) went(id envelope.ID) {
+	f.rev++
+	f.sure = f.sure && id != f.oldest
+}
+
+// newestID comes after every id.
+const newestID = "\xff"
 
 // move is what a batch changes for one entry.
 type move struct {
@@ -54,124 +74,183 @@ func (b *books) apply(m move) {
 	b.total = b.total.plus(m.counts)
 	t := b.tally[m.key.Domain]
 	if t == nil {
-		t = &tally{oldest: m.key.ID, sure: true}
+		t = &tally{first: first{oldest: m.key.ID, sure: true, seen: newestID}}
 		b.tally[m.key.Domain] = t
 	}
 	t.Counts = t.Counts.plus(m.counts)
-	switch {
-	case t.Counts == Counts{}:
+	if t.Counts == (Counts{}) {
 		delete(b.tally, m.key.Domain)
-	case m.created:
-		t.rev++
-		t.oldest = min(t.oldest, m.key.ID)
-	case m.removed:
-		t.rev++
-		t.sure = t.sure && m.key.ID != t.oldest
+	}
+	if m.created {
+		t.came(m.key.ID)
+		b.all.came(m.key.ID)
+	}
+	if m.removed {
+		t.went(m.key.ID)
+		b.all.went(m.key.ID)
 	}
 }
 
-// list copies the destinations. Oldest is zero where it must be looked for.
+// list copies the destinations, without Oldest.
 func (b *books) list() []Destination {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := make([]Destination, 0, len(b.tally))
-	for _, domain := range slices.Sorted(maps.Keys(b.tally)) {
-		d := Destination{Domain: domain, Counts: b.tally[domain].Counts}
-		if t := b.tally[domain]; t.sure {
-			d.Oldest = acceptedAt(t.oldest)
-		}
-		all = append(all, d)
+	for domain, t := range b.tally {
+		all = append(all, Destination{Domain: domain, Counts: t.Counts})
 	}
 	return all
 }
 
-func (b *books) searchFrom(domain string) (from envelope.ID, rev uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// of is what the books know of the oldest entry of a destination, or of the queue for the empty one; nil when there is
+// none.
+func (b *books) of(domain string) *first {
+	if domain == "" {
+		return &b.all
+	}
 	if t := b.tally[domain]; t != nil {
-		return t.oldest, t.rev
+		return &t.first
 	}
-	return "", 0
+	return nil
 }
 
-func (b *books) found(k envelope.Key, rev uint64) {
+// search begins a search for the oldest entry, of which there is one at a time.
+func (b *books) search(domain string) (from envelope.ID, rev uint64, sure bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if t := b.tally[k.Domain]; t != nil && t.rev == rev {
-		t.oldest, t.sure = k.ID, true
+	f := b.of(domain)
+	if f == nil {
+		return "", 0, false
+	}
+	f.seen = newestID
+	return f.oldest, f.rev, f.sure
+}
+
+// found ends a search. Where entries came or went meanwhile, what was found is at least an id to begin the next one at.
+func (b *books) found(domain string, id envelope.ID, rev uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f := b.of(domain); f != nil {
+		f.oldest, f.sure = min(id, f.seen), f.rev == rev
 	}
 }
 
-// loadBooks counts the entries, reads the stored counters, and looks whether the due index fits.
-func (s *Store) loadBooks() error {
-	s.books.tally = map[string]*tally{}
-	indexed := int64(0)
-	err := scan(s.db, kindEntry, func(key, value []byte) error {
-		k, ok := parseEntryKey(key)
-		if !ok {
-			return s.setAside(key, ErrDamaged)
+// slowest are up to n destinations, those with the oldest mail first, as far as that is known for sure, and up to limit
+// others that may come before.
+func (b *books) slowest(n, limit int, counts func(Counts) bool) (sure, unsure []Destination) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var best []named
+	for domain, t := range b.tally {
+		d := named{domain, t}
+		if t.sure && counts(t.Counts) && (len(best) < n || d.compare(best[n-1]) < 0) {
+			at, _ := slices.BinarySearchFunc(best, d, named.compare)
+			best = slices.Insert(best, at, d)[:min(len(best)+1, n)]
 		}
-		c, err := decodeCounts(key, value)
-		if err != nil {
-			return s.setAside(key, fmt.Errorf("entry %s of %s: %w", k.ID, k.Domain, err))
-		}
-		if c.Held == 0 {
-			indexed++
-		}
-		s.books.apply(move{key: k, counts: c, created: true})
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	if err := loadLedger(s.db, &s.books.ledger); err != nil {
-		return err
+	for domain, t := range b.tally {
+		if !t.sure && counts(t.Counts) && len(unsure) < limit && (len(best) < n || t.oldest < best[n-1].oldest) {
+			unsure = append(unsure, Destination{Domain: domain, Counts: t.Counts})
+		}
 	}
-	s.books.unread()
-	return s.mend(indexed)
+	for _, d := range best {
+		sure = append(sure, Destination{Domain: d.domain, Counts: d.Counts, Oldest: acceptedAt(d.oldest)})
+	}
+	return sure, unsure
 }
+
+// named is a destination and what the books know of it.
+type named struct {
+	domain string
+	*tally
+}
+
+func (d named) compare(e named) int {
+	return cmp.Or(cmp.Compare(d.oldest, e.oldest), cmp.Compare(d.domain, e.domain))
+}
+
+// Census are all domains with mail in the queue, in no order. Oldest is not looked for.
+func (s *Store) Census() []Destination { return s.books.list() }
 
 // Destinations are all domains with mail in the queue, in order.
 func (s *Store) Destinations() []Destination {
-	if s.enter() != nil {
-		return nil
-	}
-	defer s.leave()
 	all := s.books.list()
 	for i := range all {
-		if all[i].Oldest.IsZero() {
-			all[i].Oldest = s.findOldest(all[i].Domain)
-		}
+		all[i].Oldest = s.OldestOf(all[i].Domain)
 	}
+	slices.SortFunc(all, func(a, b Destination) int { return cmp.Compare(a.Domain, b.Domain) })
 	return all
 }
 
-// findOldest looks for the first entry of a domain and notes what it found, unless the books changed meanwhile.
-func (s *Store) findOldest(domain string) time.Time {
-	from, rev := s.books.searchFrom(domain)
-	key, err := s.firstEntry(envelope.Key{Domain: domain, ID: from})
-	if err != nil {
-		return time.Time{}
+// maxSearches is how many destinations Slowest looks up at most.
+const maxSearches = 1000
+
+// Slowest are up to n destinations of those whose Counts a function likes, all when it is nil, the one with the oldest
+// mail first. In the first moments of a store in which mail
+// waits for more than a thousand destinations, one that nobody looked up yet may be missing.
+func (s *Store) Slowest(n int, counts func(Counts) bool) []Destination {
+	if counts == nil {
+		counts = func(Counts) bool { return true }
 	}
-	s.books.found(key, rev)
-	return acceptedAt(key.ID)
+	slowest, unsure := s.books.slowest(n, maxSearches, counts)
+	for _, d := range unsure {
+		if d.Oldest = s.OldestOf(d.Domain); !d.Oldest.IsZero() {
+			slowest = append(slowest, d)
+		}
+	}
+	slices.SortFunc(slowest, func(a, b Destination) int {
+		return cmp.Or(a.Oldest.Compare(b.Oldest), cmp.Compare(a.Domain, b.Domain))
+	})
+	return slowest[:min(len(slowest), n)]
 }
 
-// firstEntry is the first entry of the domain at or after an id.
-func (s *Store) firstEntry(from envelope.Key) (envelope.Key, error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: entryKey(from),
-		UpperBound: append(append([]byte{kindEntry}, from.Domain...), 1),
-	})
+// Oldest is when the oldest message was accepted, to the millisecond; zero when there is none.
+func (s *Store) Oldest() time.Time { return s.OldestOf("") }
+
+// OldestOf is when the oldest message for a domain was accepted, to the millisecond; zero when there is none.
+func (s *Store) OldestOf(domain string) time.Time {
+	if s.enter() != nil {
+		return time.Time{}
+	}
+	defer s.leave()
+	return s.findOldest(domain)
+}
+
+// findOldest looks for the first entry of a destination, or for the first message for the empty one, and notes it.
+func (s *Store) findOldest(domain string) time.Time {
+	s.searching.Lock()
+	defer s.searching.Unlock()
+	from, rev, sure := s.books.search(domain)
+	if sure {
+		return acceptedAt(from)
+	}
+	lower, upper := metaKey(from), []byte{kindMeta + 1}
+	if domain != "" {
+		lower = entryKey(envelope.Key{Domain: domain, ID: from})
+		upper = append(append([]byte{kindEntry}, domain...), 1)
+	}
+	id, err := s.firstID(lower, upper)
+	if errors.Is(err, ErrNotFound) {
+		id = newestID
+	} else if err != nil {
+		return time.Time{}
+	}
+	s.books.found(domain, id, rev)
+	return acceptedAt(id)
+}
+
+// firstID is the id with which the first key between two ends. ErrNotFound when there is none.
+func (s *Store) firstID(lower, upper []byte) (envelope.ID, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return envelope.Key{}, err
+		return "", err
 	}
-	key, found := envelope.Key{}, false
+	id := envelope.ID("")
 	if it.First() {
-		key, found = parseEntryKey(it.Key())
+		id = envelope.ID(it.Key()[max(1, bytes.IndexByte(it.Key(), 0)+1):])
 	}
-	if err := it.Close(); err != nil || !found {
-		return envelope.Key{}, errors.Join(err, ErrNotFound)
+	if err := it.Close(); err != nil || id == "" {
+		return "", errors.Join(err, ErrNotFound)
 	}
-	return key, nil
+	return id, nil
 }

@@ -17,15 +17,17 @@ const maxFindings = 20
 
 // Check reads the whole spool as it is at this moment and reports what does not fit together: an entry that the due
 // index misses or knows wrongly, a message without its octets or with damaged ones, octets that belong to nothing,
-// books that do not balance. nil when all is well. It changes nothing and may run beside everything else.
+// books that do not balance or contradict
+// the entries. nil when all is well. It changes nothing and may run beside everything else.
 func (s *Store) Check() error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.leave()
 	snapshot := s.db.NewSnapshot()
-	c := check{r: snapshot}
+	c := check{r: snapshot, tally: map[string]Counts{}}
 	c.entries()
+	c.tallies()
 	c.due()
 	c.messages()
 	c.chunks()
@@ -39,6 +41,7 @@ type check struct {
 	queued   int64
 	indexed  int64 // entries that belong into the due index
 	entered  int64
+	tally    map[string]Counts
 	findings []error
 }
 
@@ -73,6 +76,7 @@ func (c *check) entries() {
 		}
 		c.entered++
 		c.queued += int64(len(e.Recipients))
+		c.tally[e.Domain] = c.tally[e.Domain].plus(countsOf(&e))
 		c.entry(&e)
 	})
 }
@@ -92,6 +96,23 @@ func (c *check) entry(e *envelope.Envelope) {
 		c.report("entry %s of %s: %w", e.ID, e.Domain, err)
 	} else if !slices.Contains(m.domains, e.Domain) || m.size != e.Size {
 		c.report("entry %s of %s is not what its message says", e.ID, e.Domain)
+	}
+}
+
+// tallies: what is stored of each destination is the sum of its entries.
+func (c *check) tallies() {
+	c.walk(kindTally, func(key, value []byte) {
+		domain := string(key[1:])
+		stored, err := decodeTally(value)
+		if err != nil {
+			c.report("the counters of %s: %w", domain, err)
+		} else if stored != c.tally[domain] {
+			c.report("the counters of %s are %+v instead of %+v", domain, stored, c.tally[domain])
+		}
+		delete(c.tally, domain)
+	})
+	for domain, counts := range c.tally {
+		c.report("the counters of %s are missing: %+v", domain, counts)
 	}
 }
 

@@ -23,7 +23,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // small is a store whose memtable is a few messages long, so that a short script rotates WALs, flushes and compacts.
 func small(fs vfs.FS) Options {
-	return Options{FS: fs, Logger: quiet, CacheBytes: 1 << 20, MemtableBytes: 256 << 10}
+	return Options{FS: fs, Logger: quiet, CacheBytes: 1 << 20, MemtableBytes: 256 << 10, VerifyTime: time.Hour}
 }
 
 func open(t testing.TB, o Options) *Store {

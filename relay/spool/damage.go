@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/postrider/postrider/relay/envelope"
 )
 
@@ -67,62 +65,6 @@ func (s *Store) readEntryAside(k envelope.Key) (envelope.Envelope, error) {
 		_ = s.setAside(entryKey(k), err) // the error is the caller's
 	}
 	return e, err
-}
-
-// unread are the recipients that the ledger knows of and no record that can be read: those of entries kept aside.
-func (b *books) unread() {
-	missing := b.ledger.Accepted - b.ledger.ended() - b.total.Queued
-	if b.total.Damaged > 0 && missing > 0 {
-		b.total.Queued += missing
-		b.total.Held += missing
-	}
-	b.ledger.Queued = b.total.Queued
-}
-
-// mend makes the due index anew where it does not fit the entries: a damaged key of it would hide an entry for ever.
-func (s *Store) mend(entries int64) error {
-	keys := int64(0)
-	err := scan(s.db, kindDue, func(key, _ []byte) error {
-		if _, k, ok := parseDueKey(key); ok && !s.keptAside(k) {
-			keys++
-		}
-		return nil
-	})
-	if err != nil || keys == entries {
-		return err
-	}
-	s.logger.event(RecordDamaged, fmt.Sprintf("the due index has %d keys for %d entries: it is made anew", keys, entries))
-	t := s.begin()
-	defer t.close()
-	if err := t.batch.DeleteRange([]byte{kindDue}, []byte{kindDue + 1}, nil); err != nil {
-		return err
-	}
-	err = scan(s.db, kindEntry, func(key, value []byte) error {
-		k, ok := parseEntryKey(key)
-		if !ok || s.aside.holds(key) {
-			return nil
-		}
-		e, err := decodeEntry(k, value)
-		if err != nil {
-			return s.setAside(key, err)
-		}
-		t.index(nil, &e)
-		return t.part()
-	})
-	if err != nil {
-		return err
-	}
-	return t.commit(synced)
-}
-
-// part commits what there is of a long batch.
-func (t *tx) part() error {
-	if t.batch.Len() < 4<<20 {
-		return nil
-	}
-	err := t.batch.Commit(pebble.NoSync)
-	t.batch.Reset()
-	return err
 }
 
 // keptAside says that an entry's record is damaged.

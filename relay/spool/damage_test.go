@@ -2,7 +2,10 @@ package spool
 
 import (
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,21 +73,114 @@ func TestDamagedRecordsAreKeptAside(t *testing.T) {
 	}
 }
 
+// TestDueIndexIsMended: an entry that the index lacks is due again, and what it has too many goes.
 func TestDueIndexIsMended(t *testing.T) {
-	fs := vfs.NewMem()
-	s := open(t, small(fs))
+	var told []Event
+	o := small(vfs.NewMem())
+	o.OnEvent = func(e Event) { told = append(told, e) }
+	s := open(t, o)
+	defer s.Close()
 	lost, held := put(t, s, to("a@one.test"))[0], put(t, s, to("b@one.test"))[0]
 	must(t, hold(s, held, "why not"))
 	odd := append(dueBound(nanos(epoch)), "no zero octet"...)
-	must(t, errors.Join(s.db.Delete(dueKey(nanos(epoch), lost), nil), s.db.Set(odd, nil, nil)))
-	if items := due(t, s, epoch.Add(time.Hour), 10); len(items) != 0 {
-		t.Fatalf("due: %v", items)
+	gone := envelope.Key{ID: "01", Domain: "gone.test"}
+	must(t, errors.Join(s.db.Delete(dueKey(nanos(epoch), lost), nil), s.db.Set(odd, nil, nil),
+		s.db.Set(dueKey(nanos(epoch), gone), nil, nil), s.db.Set(dueKey(nanos(epoch), held), nil, nil),
+		s.db.Set(dueKey(nanos(epoch)+1, lost), nil, nil)))
+	if s.Check() == nil {
+		t.Fatal("nothing is wrong with the index")
 	}
+	for range 2 {
+		must(t, s.Verify(t.Context()))
+	}
+	if items := due(t, s, epoch.Add(time.Hour), 10); len(items) != 1 || items[0].Key != lost || items[0].SenderDomain != "sender.test" {
+		t.Errorf("due: %v", items)
+	}
+	if len(told) != 2 || told[0].Kind != RecordDamaged || told[1].Kind != RecordDamaged {
+		t.Errorf("told %+v", told)
+	}
+	must(t, s.Check())
+}
+
+// TestVerifyFindsWhatNobodyReads: a damaged entry is counted, although nobody asked for it.
+func TestVerifyFindsWhatNobodyReads(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, small(fs))
+	bad := put(t, s, to("a@one.test"))[0]
+	for i := range 3 * verifyPage {
+		put(t, s, to("u@"+string(rune('a'+i%26))+".test"))
+	}
+	harm(t, s, entryKey(bad))
 	must(t, s.Close())
 	s = open(t, small(fs))
 	defer s.Close()
-	if items := due(t, s, epoch, 10); len(items) != 1 || items[0].Key != lost || items[0].SenderDomain != "sender.test" {
-		t.Errorf("due: %v", items)
+	if n := s.Totals().Damaged; n != 0 {
+		t.Fatalf("Open read the entries: %d damaged", n)
+	}
+	must(t, s.Verify(t.Context()))
+	want := Counts{Queued: 3*verifyPage + 1, Damaged: 1}
+	if s.Totals() != want || s.Ledger().Queued != want.Queued {
+		t.Errorf("%+v %+v, want %+v", s.Totals(), s.Ledger(), want)
+	}
+}
+
+// TestVerifyReadsTheTablesThatOpenLeft and says what is wrong with them.
+func TestVerifyReadsTheTablesThatOpenLeft(t *testing.T) {
+	l := newLibrary(t, true, 0)
+	tables := l.files(t)[".sst"]
+	rng, found := rand.New(rand.NewPCG(3, 4)), 0
+	for range *flips {
+		fs := l.fs.CrashClone(vfs.CrashCloneCfg{})
+		what := flip(t, fs, tables[rng.IntN(len(tables))], rng)
+		var told []Event
+		o := small(fs)
+		o.VerifyBytes = 1
+		o.OnEvent = func(e Event) { told = append(told, e) }
+		s, err := Open("spool", o)
+		if errors.Is(err, ErrRefused) {
+			continue
+		}
+		must(t, err)
+		s.unverified = slices.DeleteFunc(s.unverified, func(n int64) bool { return !slices.Contains(tables, tableName(n)) })
+		must(t, s.verifyTables(t.Context()))
+		if !slices.ContainsFunc(told, func(e Event) bool { return e.Kind == DataCorruption }) {
+			t.Errorf("%s: told %+v", what, told)
+		}
+		found++
+		must(t, s.Close())
+	}
+	if found < *flips/2 {
+		t.Errorf("only %d of %d were opened: the test proves little", found, *flips)
+	}
+}
+
+// TestVerifyBesideEverythingElse finds nothing wrong while entries come, change and go.
+func TestVerifyBesideEverythingElse(t *testing.T) {
+	o := small(vfs.NewMem())
+	o.OnEvent = func(e Event) {
+		if e.Kind == RecordDamaged {
+			t.Errorf("told %+v", e)
+		}
+	}
+	s := open(t, o)
+	defer s.Close()
+	for range 2 * verifyPage {
+		put(t, s, to("u@one.test"))
+	}
+	known := &oracle{stage: map[string]int{}}
+	var wg sync.WaitGroup
+	for n := range 4 {
+		wg.Go(func() { load(t, s, known, n) })
+	}
+	working := make(chan struct{})
+	go func() { defer close(working); wg.Wait() }()
+	for done := false; !done; {
+		select {
+		case <-working:
+			done = true
+		default:
+		}
+		must(t, errors.Join(s.verifyEntries(t.Context()), s.verifyDue(t.Context())))
 	}
 	must(t, s.Check())
 }

@@ -17,6 +17,7 @@ const (
 	kindDue     = 'd' // d due domain\0id → sender domain
 	kindEntry   = 'e' // e domain\0id → envelope
 	kindMeta    = 'm' // m id         → what is stored of a message, and for which domains
+	kindTally   = 'n' // n domain     → recipients queued, deferred and held, merged by addition
 	kindStream  = 's' // s id         → a large message whose chunks are being written
 	kindTable   = 't' // t table\0key → a record that is no mail
 )
@@ -30,6 +31,8 @@ func metaKey(id envelope.ID) []byte { return append([]byte{kindMeta}, id...) }
 func streamKey(id envelope.ID) []byte { return append([]byte{kindStream}, id...) }
 
 func counterKey(name string) []byte { return append([]byte{kindCounter}, name...) }
+
+func tallyKey(domain string) []byte { return append([]byte{kindTally}, domain...) }
 
 func tableKey(table, key string) []byte {
 	b := append(make([]byte, 0, 2+len(table)+len(key)), kindTable)

@@ -328,3 +328,4 @@ func parseFile(name string) (fileKind, int64) {
 
 func manifestName(n int64) string { return fmt.Sprintf("MANIFEST-%06d", n) }
 func logName(n int64) string      { return fmt.Sprintf("%06d.log", n) }
+func tableName(n int64) string    { return fmt.Sprintf("%06d.sst", n) }

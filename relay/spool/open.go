@@ -56,7 +56,7 @@ func (s *Store) start(version int, o Options) error {
 	if err := s.openStore(o); err != nil {
 		return errors.Join(err, s.mark.abandon())
 	}
-	err = s.recover(k)
+	err = s.recover(k, version)
 	if err == nil && version != schema { // before the mark says that the store was served: no older program knows marks
 		err = markSchema(s.fs, s.dir)
 	}
@@ -91,8 +91,8 @@ func isAny(err error, targets ...error) bool {
 
 // recover brings memory in line with what is stored, drops what a crash left half-written, and compares the books
 // with what was known of them.
-func (s *Store) recover(k known) error {
-	if err := errors.Join(s.sweep(), s.loadBooks()); err != nil {
+func (s *Store) recover(k known, version int) error {
+	if err := errors.Join(s.sweep(), s.loadBooks(version)); err != nil {
 		return readRefusal(s, err)
 	}
 	l := s.books.ledger
@@ -133,7 +133,7 @@ func (s *Store) inspect(o Options, version int) (known, error) {
 	if err != nil {
 		return k, refusal(o.FS, dir, err)
 	}
-	i := inspection{o: o, dir: dir, names: names, lock: s.lock, log: s.logger}
+	i := inspection{o: o, dir: dir, names: names, lock: s.lock, began: time.Now()}
 	if !desc.Exists {
 		return k, i.absent(k)
 	}
@@ -144,13 +144,12 @@ func (s *Store) inspect(o Options, version int) (known, error) {
 	if unborn := !k.served && !slices.Contains(names, manifestName(manifest)) && i.absent(k) == nil; unborn {
 		return k, i.unmake()
 	}
-	if err := errors.Join(i.manifest(&k, manifest), i.logs(&k), i.tables()); err != nil {
-		if errors.Is(err, ErrDamaged) {
-			err = refusal(o.FS, dir, err)
-		}
-		return k, err
+	err = errors.Join(i.manifest(&k, manifest), i.logs(&k), i.tables())
+	if errors.Is(err, ErrDamaged) {
+		err = refusal(o.FS, dir, err)
 	}
-	return k, nil
+	s.unverified = i.left
+	return k, err
 }
 
 // inspection compares one directory.
@@ -159,7 +158,9 @@ type inspection struct {
 	dir   string
 	names []string
 	lock  *pebble.Lock
-	log   *logger
+	began time.Time
+	// left are the tables that were not verified.
+	left []int64
 }
 
 func (i *inspection) path(name string) string { return i.o.FS.PathJoin(i.dir, name) }
@@ -240,30 +241,37 @@ func (i *inspection) prefixes(list []prefix, name func(int64) string) error {
 	return err
 }
 
-// tables: every block matches its checksum. What is there beyond VerifyBytes is verified when it is read.
+// tables: every block matches its checksum, the newest first. What there is no time for is left to Verify.
 func (i *inspection) tables() error {
-	budget, began := i.o.VerifyBytes, time.Now()
-	left := 0
 	bad := map[int64]error{}
-	for _, name := range i.names {
-		kind, number := parseFile(name)
-		if kind != tableFile {
-			continue
-		}
-		info, err := i.o.FS.Stat(i.path(name))
+	for n, number := range i.tablesThere() {
+		path := i.path(tableName(number))
+		info, err := i.o.FS.Stat(path)
 		if err != nil {
 			return err
 		}
-		if budget -= info.Size(); budget < 0 {
-			left++
-		} else if err := verifyTable(i.o.FS, i.path(name)); err != nil {
-			bad[number] = fmt.Errorf("table %s: %w: %w", name, ErrDamaged, err)
+		if i.o.VerifyBytes -= info.Size(); i.o.VerifyBytes < 0 || time.Since(i.began) > i.o.VerifyTime {
+			i.left = i.tablesThere()[n:]
+			break
+		}
+		if err := verifyTable(i.o.FS, path); err != nil {
+			bad[number] = fmt.Errorf("table %s: %w: %w", tableName(number), ErrDamaged, err)
 		}
 	}
-	if left > 0 {
-		i.log.out.Info("spool: not all tables were verified", "left", left, "took", time.Since(began))
-	}
 	return i.inForce(bad)
+}
+
+// tablesThere are the numbers of all tables, the newest first.
+func (i *inspection) tablesThere() []int64 {
+	var numbers []int64
+	for _, name := range i.names {
+		if kind, number := parseFile(name); kind == tableFile {
+			numbers = append(numbers, number)
+		}
+	}
+	slices.Sort(numbers)
+	slices.Reverse(numbers)
+	return numbers
 }
 
 // inForce are the faults of tables that belong to the store: one that was being written when the process ended is none.
@@ -297,13 +305,19 @@ func liveTables(o Options, dir string, lock *pebble.Lock) (live []int64, err err
 	if err != nil {
 		return nil, err
 	}
+	live, err = tablesOf(db)
+	return live, errors.Join(err, db.Close())
+}
+
+// tablesOf are the numbers of a store's tables.
+func tablesOf(db *pebble.DB) (numbers []int64, err error) {
 	levels, err := db.SSTables()
 	for _, level := range levels {
 		for _, t := range level {
-			live = append(live, int64(t.BackingSSTNum))
+			numbers = append(numbers, int64(t.BackingSSTNum))
 		}
 	}
-	return live, errors.Join(err, db.Close())
+	return numbers, err
 }
 
 // verifyTable reads all blocks of a table.

@@ -11,8 +11,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// schema is the version of the layout of keys and files. Since 2 a mark stands beside the store.
-const schema = 2
+// schema is the version of the layout of keys and files. Since 2 a mark stands beside the store, since 3 what is
+// queued for each destination is counted in it.
+const schema = 3
 
 // schemaFile holds the schema beside the store, so that it can be read before the store is opened: opening alone
 // already writes.

@@ -53,9 +53,11 @@ type Options struct {
 	// MemtableBytes is the size of one memtable, of which up to four exist; 16 MiB when 0.
 	MemtableBytes uint64
 
-	// VerifyBytes is up to which size of all tables together Open reads each of their blocks and compares its
-	// checksum; 1 GiB when 0. What is beyond is verified when it is read.
+	// VerifyBytes and VerifyTime are how many octets of tables, and for how long, Open reads at most to compare each
+	// block with its checksum, the newest tables first; 1 GiB and 200 ms when 0. The others are left to Verify, and to
+	// whoever reads them.
 	VerifyBytes int64
+	VerifyTime  time.Duration
 
 	// pause is the wait before a full disk is tried again; 100 ms when 0.
 	pause time.Duration
@@ -75,8 +77,12 @@ type Store struct {
 	ids    ids
 	locks  stripes
 	books  books
-	aside  aside
-	front  front
+	// searching is held while the oldest entry of a destination is looked for.
+	searching sync.Mutex
+	aside     aside
+	front     front
+	// unverified are the tables that Open did not read.
+	unverified []int64
 	// buffers of Writers that ended, as *[]byte.
 	buffers sync.Pool
 
@@ -128,6 +134,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.VerifyBytes == 0 {
 		o.VerifyBytes = 1 << 30
+	}
+	if o.VerifyTime == 0 {
+		o.VerifyTime = 200 * time.Millisecond
 	}
 	if o.patience == 0 {
 		o.patience = 20 * time.Second

@@ -148,6 +148,7 @@ func (t *tx) commit(d durability) error {
 			t.merge(counterKey(c.name), binary.BigEndian.AppendUint64(nil, uint64(*c.n)))
 		}
 	}
+	t.tallies()
 	if t.added {
 		defer t.s.front.arrive(t.due, t.moves...)()
 	}

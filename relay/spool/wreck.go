@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	"os"
@@ -86,7 +85,7 @@ func (w *wreck) parts(k known, names []string) (func(fileKind, int64) bool, erro
 		return nil, err
 	}
 	for _, n := range tables {
-		if !slices.Contains(names, fmt.Sprintf("%06d.sst", n)) {
+		if !slices.Contains(names, tableName(n)) {
 			w.complain("table %06d.sst is gone", n)
 		}
 	}
