@@ -80,8 +80,8 @@ func TestForwards(t *testing.T) {
 	if err := s.Wait(within(t), 50); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := s.Arrived(), (traffic.Arrived{Messages: 50, Recipients: 150, Octets: 50 * 2000}); got != want {
-		t.Errorf("arrived %+v, want %+v", got, want)
+	if got := s.Arrived(); got.Messages != 50 || got.Recipients != 150 || got.Octets != 50*2000 || got.Connections > 3 {
+		t.Errorf("arrived %+v", got)
 	}
 	load.Domain, load.Messages = "busy.example", 5
 	if _, err := traffic.Send(within(t), load); err != nil {

@@ -3,7 +3,6 @@ package traffic
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,7 +15,7 @@ import (
 type Load struct {
 	// Address of the engine, host:port.
 	Address string
-	// Sessions at the same time, and Messages over all of them: a session that is free sends the next one.
+	// Sessions at the same time, one when 0, and Messages over all of them: a session that is free sends the next one.
 	Sessions, Messages int
 	// Octets of each message, header included, as SIZE counts them (RFC 1870). The body is random text that hardly
 	// compresses, another one for each message.
@@ -51,17 +50,6 @@ type Sent struct {
 	Latencies Latencies
 }
 
-// Latencies are times in ascending order.
-type Latencies []time.Duration
-
-// Quantile is the time within which a share q of all came: 0.5 for the median, 1 for the longest; 0 where there is none.
-func (l Latencies) Quantile(q float64) time.Duration {
-	if len(l) == 0 {
-		return 0
-	}
-	return l[min(max(int(q*float64(len(l))+0.999999)-1, 0), len(l)-1)]
-}
-
 // run is a load on its way.
 type run struct {
 	Load
@@ -76,7 +64,7 @@ type run struct {
 // Send sends a load and returns when the last message was answered. It ends with an error at the first one that is not
 // answered 250, and with what was accepted until then. It waits for a reply as long as ctx lets it.
 func Send(ctx context.Context, l Load) (Sent, error) {
-	l.Recipients = max(l.Recipients, 1)
+	l.Recipients, l.Sessions = max(l.Recipients, 1), max(l.Sessions, 1)
 	r := &run{Load: l, id: rand.Uint64()}
 	if smallest := len(r.header(nil, 0, time.Now())) + 2*len(crlf); l.Octets < smallest {
 		return Sent{}, fmt.Errorf("a message of %d octets: its header alone takes %d", l.Octets, smallest)
@@ -95,7 +83,10 @@ func Send(ctx context.Context, l Load) (Sent, error) {
 	}
 	sessions.Wait()
 	slices.Sort(r.sent.Latencies)
-	return r.sent, context.Cause(ctx)
+	if r.sent.Accepted < l.Messages {
+		return r.sent, context.Cause(ctx)
+	}
+	return r.sent, nil
 }
 
 // session sends messages until there are none left.
@@ -107,12 +98,11 @@ func (r *run) session(ctx context.Context, number uint64) error {
 		if err != nil {
 			return err
 		}
-		stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
-		n, err = s.connection(ctx, c, n)
-		stop()
-		if err := errors.Join(err, c.quit(err)); err != nil {
+		if n, err = s.connection(ctx, c, n); err != nil {
+			c.close()
 			return err
 		}
+		c.quit()
 	}
 	return nil
 }
@@ -169,43 +159,4 @@ func (s *session) report() {
 	if s.accepted > 0 {
 		s.sent.Elapsed = max(s.sent.Elapsed, s.ended.Sub(s.started))
 	}
-}
-
-// message sends one.
-func (s *session) message(c *client, n int, due time.Time) error {
-	if err := s.envelope(c); err != nil {
-		return err
-	}
-	head := s.header(c.out[:0], n, due)
-	body := s.text.cut(s.Octets-len(head), s.random)
-	first := min(len(body), directOctets)
-	c.out = append(head, body[:first]...)
-	if first < len(body) {
-		if err := c.write(c.out, body[first:]); err != nil {
-			return err
-		}
-		c.out = c.out[:0]
-	}
-	c.out = append(c.out, "\r\n.\r\n"...)
-	return c.command(250)
-}
-
-// envelope sends what comes before the message.
-func (s *session) envelope(c *client) error {
-	c.out = s.mail(c.out[:0])
-	codes := 1
-	for i := range s.Recipients + 1 {
-		if !s.Pipelining {
-			if err := c.command(250); err != nil {
-				return err
-			}
-			c.out, codes = c.out[:0], 0
-		}
-		if i < s.Recipients {
-			c.out = s.rcpt(c.out, i)
-			codes++
-		}
-	}
-	c.out = append(c.out, "DATA\r\n"...)
-	return c.flight(codes, 354)
 }

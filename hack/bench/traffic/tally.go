@@ -25,6 +25,7 @@ func (t *tally) add(a Arrived) {
 	t.count.Recipients += a.Recipients
 	t.count.Octets += a.Octets
 	t.count.Refused += a.Refused
+	t.count.Connections += a.Connections
 	if t.waiters != nil {
 		t.wake()
 	}
