@@ -79,7 +79,7 @@ func (p *Proxy) pump(from, to net.Conn) {
 func (p *Proxy) deliver(way <-chan chunk, to net.Conn) {
 	failed := false
 	for c := range way {
-		if !failed && !(p.wait(c.due) && write(to, c.octets) == nil) {
+		if !failed && (!p.wait(c.due) || write(to, c.octets) != nil) {
 			failed = true
 			_ = to.Close()
 		}
