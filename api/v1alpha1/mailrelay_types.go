@@ -135,7 +135,7 @@ type MailRelaySpec struct {
 
 // Listener is a port that accepts mail.
 // +kubebuilder:validation:XValidation:rule="(has(self.proxyProtocol) && self.proxyProtocol == 'Required') == has(self.proxyCIDRs)",fieldPath=".proxyCIDRs",message="proxyProtocol Required and proxyCIDRs belong together: list the addresses of the proxies, or remove both"
-// +kubebuilder:validation:XValidation:rule="self.mode != 'Submission' || has(self.auth)",fieldPath=".auth",message="a Submission listener needs auth.users.secretRef: name a Secret with the users"
+// +kubebuilder:validation:XValidation:rule="self.mode != 'Submission' || has(self.auth)",fieldPath=".auth",message="a Submission listener needs auth: give auth.users.secretRef, a Secret with the users, or auth.serviceAccounts"
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Relay' || !has(self.auth)",fieldPath=".auth",message="a Relay listener offers no AUTH: remove auth, or set mode to Submission"
 // +kubebuilder:validation:XValidation:rule="self.mode != 'Submission' || has(self.tls) && self.tls.mode in ['Required', 'Implicit']",fieldPath=".tls",message="a Submission listener takes passwords: set tls.mode to Required (STARTTLS) or Implicit"
 type Listener struct {
@@ -249,10 +249,26 @@ const (
 )
 
 // ListenerAuth is who may authenticate.
+// +kubebuilder:validation:XValidation:rule="has(self.users) || has(self.serviceAccounts)",message="nobody could authenticate: give users, serviceAccounts, or both"
 type ListenerAuth struct {
 	// users are names with passwords.
-	// +required
-	Users Users `json:"users,omitzero"`
+	// +optional
+	Users *Users `json:"users,omitempty"`
+
+	// serviceAccounts lets pods authenticate with a token of their ServiceAccount, projected for the audience. It is
+	// the password of AUTH PLAIN and LOGIN, with the ServiceAccount's name as the user, or the token of OAUTHBEARER
+	// and XOAUTH2. An empty object takes the default audience. What a ServiceAccount may send as is said by the
+	// senders of SendingDomains.
+	// +optional
+	ServiceAccounts *ServiceAccountAuth `json:"serviceAccounts,omitempty"`
+}
+
+// ServiceAccountAuth is how tokens of ServiceAccounts are taken.
+type ServiceAccountAuth struct {
+	// audience is whom tokens must be for. The default is postrider.dev/NAMESPACE/NAME of the MailRelay: a token for
+	// one relay is worth nothing to another. Tokens that the API server takes, too, are refused.
+	// +optional
+	Audience Audience `json:"audience,omitempty"`
 }
 
 // Users are names with passwords.

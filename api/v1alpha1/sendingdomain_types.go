@@ -53,12 +53,13 @@ type SendingDomainSpec struct {
 	// +required
 	RelayRef RelayReference `json:"relayRef,omitzero"`
 
-	// senders are who may send as the domain, besides the clients that the relay trusts.
+	// senders are who may send as the domain, besides the clients that the relay trusts. Left out, they are all
+	// ServiceAccounts of this namespace; an empty list is nobody.
 	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:XValidation:rule="self.all(s, self.exists_one(t, t.user == s.user))",message="a user stands there twice: list each once"
+	// +kubebuilder:validation:XValidation:rule="self.all(s, self.exists_one(t, t == s))",message="a sender stands there twice: list each once"
 	// +listType=atomic
 	// +optional
-	Senders []Sender `json:"senders,omitempty"`
+	Senders []Sender `json:"senders,omitzero"`
 
 	// dkim says how mail of the domain is signed (RFC 6376).
 	// +default={"signing": "Enabled", "algorithms": ["RSA2048", "Ed25519"]}
@@ -109,10 +110,26 @@ type RelayReference struct {
 }
 
 // Sender is who may send as a domain.
+// +kubebuilder:validation:XValidation:rule="has(self.user) != has(self.serviceAccount)",message="give one of user and serviceAccount"
 type Sender struct {
 	// user is the name of an AUTH user of the relay.
-	// +required
+	// +optional
 	User Username `json:"user,omitempty"`
+
+	// serviceAccount is one whose pods send with its token, where a listener of the relay takes tokens.
+	// +optional
+	ServiceAccount *ServiceAccountReference `json:"serviceAccount,omitempty"`
+}
+
+// ServiceAccountReference names a ServiceAccount.
+type ServiceAccountReference struct {
+	// namespace is the ServiceAccount's. Left out, it is the SendingDomain's.
+	// +optional
+	Namespace NamespaceName `json:"namespace,omitempty"`
+
+	// name is the ServiceAccount's name.
+	// +required
+	Name ObjectName `json:"name,omitempty"`
 }
 
 // DKIM says how mail of a domain is signed.

@@ -69,6 +69,18 @@ type OAuth2Scope string
 // +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([A-Za-z0-9._@+-]*[A-Za-z0-9])?$')",message="must be the name of a user in a users Secret: letters, digits and . _ @ + -, beginning and ending with a letter or digit"
 type Username string
 
+// Audience is whom a token is for.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=253
+// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9][A-Za-z0-9:/._~-]*$')",message="must be a name or URL such as postrider.dev/mail/outbound: letters, digits and : / . _ ~ -"
+type Audience string
+
+// NamespaceName is the name of a namespace.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be the name of a namespace: lower case letters, digits and hyphens"
+type NamespaceName string
+
 // ObjectName is the name of an object in the same namespace.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=253

@@ -8,12 +8,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/render"
 )
 
 // Fields that are indexed.
 const (
 	// DomainRelay is the MailRelay that a SendingDomain refers to.
 	DomainRelay = "spec.relayRef.name"
+	// DomainAccount is a ServiceAccount that a SendingDomain admits, as NAMESPACE/NAME, or all of a namespace's, as
+	// NAMESPACE/.
+	DomainAccount = "spec.senders.serviceAccount"
 	// PolicyTarget is what a RateLimitPolicy refers to, as KIND/NAME.
 	PolicyTarget = "spec.targetRefs"
 )
@@ -25,6 +29,9 @@ func Target(kind v1alpha1.TargetKind, name string) string { return string(kind) 
 func Register(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := indexer.IndexField(ctx, &v1alpha1.SendingDomain{}, DomainRelay, relayOf); err != nil {
 		return fmt.Errorf("indexing %s: %w", DomainRelay, err)
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.SendingDomain{}, DomainAccount, accountsOf); err != nil {
+		return fmt.Errorf("indexing %s: %w", DomainAccount, err)
 	}
 	if err := indexer.IndexField(ctx, &v1alpha1.RateLimitPolicy{}, PolicyTarget, targetsOf); err != nil {
 		return fmt.Errorf("indexing %s: %w", PolicyTarget, err)
@@ -38,6 +45,22 @@ func relayOf(o client.Object) []string {
 		return nil
 	}
 	return []string{string(d.Spec.RelayRef.Name)}
+}
+
+func accountsOf(o client.Object) []string {
+	d, ok := o.(*v1alpha1.SendingDomain)
+	if !ok {
+		return nil
+	}
+	named, namespace := render.Senders(d)
+	var accounts []string
+	if namespace != "" {
+		accounts = append(accounts, namespace+"/")
+	}
+	for _, account := range named {
+		accounts = append(accounts, account.String())
+	}
+	return accounts
 }
 
 func targetsOf(o client.Object) []string {

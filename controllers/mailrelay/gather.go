@@ -43,6 +43,9 @@ func (p *pass) gather(ctx context.Context) (render.Input, facts, error) {
 	if in.Domains, err = p.domains(ctx); err != nil {
 		return in, facts{}, err
 	}
+	if err := p.tokens(ctx, &in, own, &f); err != nil {
+		return in, facts{}, err
+	}
 	if in.Policies, err = p.policies(ctx); err != nil {
 		return in, facts{}, err
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/postrider/postrider/controllers/apply"
 	"github.com/postrider/postrider/controllers/probe"
 	"github.com/postrider/postrider/controllers/secret"
+	"github.com/postrider/postrider/controllers/serviceaccount"
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/status"
 )
@@ -48,8 +49,11 @@ type Options struct {
 	// Identity is the operator's authority and its certificate.
 	Identity *Identity
 	Prober   Prober
-	Events   events.EventRecorder
-	Now      func() time.Time
+	// Accounts and TokenKeys are for relays that take tokens of ServiceAccounts.
+	Accounts  *serviceaccount.Accounts
+	TokenKeys *serviceaccount.Keys
+	Events    events.EventRecorder
+	Now       func() time.Time
 	// Image is the relay's container image.
 	Image string
 	// Namespace is the operator's own.
@@ -84,6 +88,8 @@ type pass struct {
 	statuses   map[string]*status.Status
 	// refused is why the API server refuses an object.
 	refused string
+	// refresh says that newer token keys can be had at once.
+	refresh bool
 }
 
 // seen is what there is in the cluster.
@@ -123,6 +129,7 @@ func (p *pass) run(ctx context.Context) (ctrl.Result, error) {
 		return ctrl.Result{}, err
 	}
 	p.probe(ctx)
+	p.refreshTokenKeys()
 	if err := p.follow(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -139,7 +146,7 @@ func (p *pass) paused() bool {
 // again says when to look next: such looks wait behind real changes.
 func (p *pass) again() ctrl.Result {
 	after := p.Poll + rand.N(p.Poll/8)
-	if p.underway() {
+	if p.underway() || p.refresh {
 		after = hurry
 	}
 	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(handler.LowPriority)}

@@ -24,9 +24,18 @@ import (
 const concurrent = 8
 
 // SetUp adds the controller to a manager, with everything that makes it look again: the relay's objects and
-// pods, the domains and policies that refer to it.
+// pods, the domains and policies that refer to it, and the ServiceAccounts that may send through it.
 // What it may do stands in config/rbac/role.yaml, and tests run it with just that.
 func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
+	c, err := r.build(mgr)
+	if err != nil {
+		return err
+	}
+	r.Accounts.Tell(c, r.relaysOfAccount)
+	return nil
+}
+
+func (r *Reconciler) build(mgr ctrl.Manager) (controller.Controller, error) {
 	spec := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 	byLabel := handler.EnqueueRequestsFromMapFunc(relayByLabel)
 	return ctrl.NewControllerManagedBy(mgr).
@@ -43,7 +52,7 @@ func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.SendingDomain{}, handler.EnqueueRequestsFromMapFunc(relayOfDomain), builder.WithPredicates(domainChanged())).
 		Watches(&v1alpha1.RateLimitPolicy{}, handler.EnqueueRequestsFromMapFunc(r.relaysOfPolicy), spec).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent}).
-		Complete(r)
+		Build(r)
 }
 
 func requestFor(namespace, name string) ctrl.Request {

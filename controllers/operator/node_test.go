@@ -37,6 +37,8 @@ type node struct {
 	queued map[string]int64
 	// silent pods don't answer, unready ones are not ready, stale ones keep the configuration they have.
 	silent, unready, stale map[string]bool
+	// wantKeys says that pods have seen a token with a key that they don't know.
+	wantKeys bool
 }
 
 // relayPod is the process in one pod.
@@ -220,13 +222,13 @@ func (p *relayPod) answer(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	p.node.mu.Lock()
-	queued, silent := p.node.queued[p.name], p.node.silent[p.name]
+	queued, silent, wantKeys := p.node.queued[p.name], p.node.silent[p.name], p.node.wantKeys
 	p.node.mu.Unlock()
 	if silent {
 		http.Error(w, "silent", http.StatusServiceUnavailable)
 		return
 	}
-	s := status.Status{Pod: p.name, Version: "v1", Generation: index.Generation, Queue: status.Queue{Queued: queued}}
+	s := status.Status{Pod: p.name, Version: "v1", Generation: index.Generation, Queue: status.Queue{Queued: queued}, TokenKeysWanted: wantKeys}
 	if queued > 0 {
 		s.Queue.Oldest = new(time.Now().Add(-time.Minute))
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/postrider/postrider/controllers/ratelimitpolicy"
 	"github.com/postrider/postrider/controllers/secret"
 	"github.com/postrider/postrider/controllers/sendingdomain"
+	"github.com/postrider/postrider/controllers/serviceaccount"
 	"github.com/postrider/postrider/relay/dns"
 )
 
@@ -102,6 +103,14 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	secrets := func() *secret.Reader {
 		return secret.New(secret.Options{Client: mgr.GetClient(), Keep: secretsFresh, Now: o.Now})
 	}
+	accounts, err := serviceaccount.NewAccounts(mgr)
+	if err != nil {
+		return err
+	}
+	tokenKeys, err := serviceaccount.NewKeys(mgr, o.Now)
+	if err != nil {
+		return err
+	}
 	identity := &mailrelay.Identity{Client: mgr.GetClient(), Namespace: o.Namespace, Now: o.Now}
 	relays := mailrelay.New(mailrelay.Options{
 		Client:   mgr.GetClient(),
@@ -109,7 +118,8 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Secrets:  secrets(),
 		Identity: identity,
 		Prober:   probe.New(probe.Options{Credentials: identity.Credentials, Dial: o.Dial}),
-		Events:   events, Now: o.Now,
+		Accounts: accounts, TokenKeys: tokenKeys,
+		Events: events, Now: o.Now,
 		Poll:  cmp.Or(o.Poll, mailrelay.PollEvery),
 		Image: o.RelayImage, Namespace: o.Namespace, ClusterDomain: o.ClusterDomain,
 	})

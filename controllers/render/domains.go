@@ -15,11 +15,12 @@ import (
 
 // addDomains spreads the domains and their keys over the shards. A domain's shard depends on its name alone,
 // so that one more domain changes two objects.
-func (f *Files) addDomains(domains []Domain) error {
+func (f *Files) addDomains(in Input) error {
 	var shards [config.DomainShards][]config.Domain
-	for _, d := range slices.SortedFunc(slices.Values(domains), byName) {
+	tokens := TakesTokens(in.Relay)
+	for _, d := range slices.SortedFunc(slices.Values(in.Domains), byName) {
 		hash := shardHash(string(d.Spec.Domain))
-		shards[hash%config.DomainShards] = append(shards[hash%config.DomainShards], domain(d))
+		shards[hash%config.DomainShards] = append(shards[hash%config.DomainShards], domain(d, tokens))
 		for _, k := range d.Keys {
 			keys := &f.Keys[hash%KeyShards]
 			if *keys == nil {
@@ -44,7 +45,8 @@ func (f *Files) addDomains(domains []Domain) error {
 
 func byName(a, b Domain) int { return cmp.Compare(a.Spec.Domain, b.Spec.Domain) }
 
-func domain(d Domain) config.Domain {
+// domain is one for the relay. It hears of ServiceAccounts if it takes their tokens.
+func domain(d Domain, tokens bool) config.Domain {
 	c := config.Domain{
 		Name: string(d.Spec.Domain),
 		Sign: d.Spec.DKIM.Signing != v1alpha1.SigningDisabled,
@@ -53,7 +55,12 @@ func domain(d Domain) config.Domain {
 		c.Suppression = &config.Suppression{Action: config.SuppressionAction(s.Action), Seconds: int64(s.Seconds)}
 	}
 	for _, s := range d.Spec.Senders {
-		c.Users = append(c.Users, string(s.User))
+		if s.User != "" {
+			c.Users = append(c.Users, string(s.User))
+		}
+	}
+	if tokens {
+		c.Accounts, c.AccountsOf = accountsOf(d.SendingDomain)
 	}
 	for _, k := range d.Keys {
 		c.Keys = append(c.Keys, config.DKIMKey{
@@ -66,9 +73,9 @@ func domain(d Domain) config.Domain {
 	return c
 }
 
-func shardHash(domain string) uint32 {
+func shardHash(name string) uint32 {
 	h := fnv.New32a()
-	h.Write([]byte(domain))
+	h.Write([]byte(name))
 	return h.Sum32()
 }
 

@@ -62,7 +62,7 @@ func Needs(relay *v1alpha1.MailRelay) []Need {
 		if l.TLS != nil {
 			n.add(KindTLS, l.TLS.SecretRef, "spec.listeners[%d].tls.secretRef", i)
 		}
-		if l.Auth != nil {
+		if l.Auth != nil && l.Auth.Users != nil {
 			n.add(KindUsers, &l.Auth.Users.SecretRef, "spec.listeners[%d].auth.users.secretRef", i)
 		}
 	}

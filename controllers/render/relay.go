@@ -28,7 +28,10 @@ func relay(in Input) config.Relay {
 		Cordoned: in.Cordoned,
 	}
 	for _, l := range spec.Listeners {
-		r.Listeners = append(r.Listeners, listener(l))
+		r.Listeners = append(r.Listeners, listener(in.Relay, l))
+	}
+	if TakesTokens(in.Relay) {
+		r.TokenKeysFile = TokenKeysFile
 	}
 	for _, f := range spec.Filters {
 		r.Filters = append(r.Filters, filter(f))
@@ -54,7 +57,7 @@ func selfNames(in Input) []string {
 	return append(names, plain(in.Relay.Spec.Egress.Addresses)...)
 }
 
-func listener(l v1alpha1.Listener) config.Listener {
+func listener(relay *v1alpha1.MailRelay, l v1alpha1.Listener) config.Listener {
 	c := config.Listener{
 		Name: l.Name,
 		Port: int(ContainerPort(l.Port)),
@@ -71,7 +74,10 @@ func listener(l v1alpha1.Listener) config.Listener {
 		files := Need{Kind: KindTLS, Secret: string(l.TLS.SecretRef.Name)}.FileNames()
 		c.CertFile, c.KeyFile = files[0], files[1]
 	}
-	if l.Auth != nil {
+	if l.Auth != nil && l.Auth.ServiceAccounts != nil {
+		c.Audience = cmp.Or(string(l.Auth.ServiceAccounts.Audience), "postrider.dev/"+relay.Namespace+"/"+relay.Name)
+	}
+	if l.Auth != nil && l.Auth.Users != nil {
 		c.UsersFile = Need{Kind: KindUsers, Secret: string(l.Auth.Users.SecretRef.Name)}.FileNames()[0]
 	}
 	return c

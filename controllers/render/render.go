@@ -5,8 +5,11 @@ package render
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/relay/config"
@@ -27,6 +30,10 @@ type Input struct {
 	// Material is the contents of the files that Needs asks for; see Need.Files. A file that is missing is named
 	// in the configuration all the same: the relay serves what it can without it.
 	Material map[string][]byte
+	// Accounts are the ServiceAccounts there are of those that may send, by Subject, with their uids.
+	Accounts map[string]types.UID
+	// TokenKeys is what their tokens are verified with, a config.TokenKeys as JSON; nil while there is none.
+	TokenKeys []byte
 	// Cordoned are the pods that are to take no new mail.
 	Cordoned []string
 	// Admin is the operator's door; nil without a cluster.
@@ -64,7 +71,8 @@ type Admin struct {
 // empty shard is nil.
 type Files struct {
 	// Relay holds relay.json.
-	Relay   map[string][]byte
+	Relay map[string][]byte
+	// Domains hold the domains and the accounts.
 	Domains [config.DomainShards]map[string][]byte
 	// Keys are secret.
 	Keys [KeyShards]map[string][]byte
@@ -80,7 +88,7 @@ func Render(in Input) (*Files, error) {
 		return nil, fmt.Errorf("encoding %s: %w", config.RelayFile, err)
 	}
 	f.Relay[config.RelayFile] = append(relay, '\n')
-	if err := f.addDomains(in.Domains); err != nil {
+	if err := errors.Join(f.addDomains(in), f.addAccounts(in)); err != nil {
 		return nil, err
 	}
 	for _, need := range Needs(in.Relay) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/postrider/postrider/api/v1alpha1"
@@ -55,7 +56,8 @@ spec:
   listeners:
   - {name: smtp, port: 25, mode: Relay, tls: {mode: Opportunistic, secretRef: {name: mx1-tls}}}
   - {name: submission, port: 587, mode: Submission, tls: {mode: Required, secretRef: {name: mx1-tls}}, auth: {users: {secretRef: {name: people}}}}
-  - {name: submissions, port: 465, mode: Submission, tls: {mode: Implicit, secretRef: {name: mx1-tls}}, auth: {users: {secretRef: {name: people}}}}
+  - {name: submissions, port: 465, mode: Submission, tls: {mode: Implicit, secretRef: {name: mx1-tls}}, auth: {users: {secretRef: {name: people}}, serviceAccounts: {}}}
+  - {name: pods, port: 588, mode: Submission, tls: {mode: Required, secretRef: {name: mx1-tls}}, auth: {serviceAccounts: {audience: mail}}}
   - {name: other, port: 10025, mode: Relay, tls: {mode: None}, proxyProtocol: Required, proxyCIDRs: [192.0.2.0/28, "2001:db8::/64"], clientAddress: Hide}
   access: {trustedCIDRs: [10.0.0.0/8], undeclaredSenders: Accept}
   queue:
@@ -104,12 +106,16 @@ func fullInput(t *testing.T) Input {
 		Relay: parse[v1alpha1.MailRelay](t, fullRelay),
 		Domains: []Domain{
 			domainOf(t, "news", `{domain: news.example.com, dkim: {signing: Enabled}, suppression: {action: Drop, seconds: 86400}}`),
-			domainOf(t, "acme", `{domain: acme.example, senders: [{user: anna}, {user: bob}], dkim: {signing: Enabled}}`,
+			domainOf(t, "acme", `{domain: acme.example, senders: [{user: anna}, {serviceAccount: {name: checkout}}, {user: bob}, {serviceAccount: {namespace: shop, name: billing}}], dkim: {signing: Enabled}}`,
 				Key{"pr1-a", v1alpha1.RSA2048, []byte("an RSA key")}, Key{"pr1-b", v1alpha1.Ed25519, []byte("an Ed25519 key")}),
-			domainOf(t, "plain", `{domain: plain.example, dkim: {signing: Disabled}}`),
+			domainOf(t, "plain", `{domain: plain.example, senders: [], dkim: {signing: Disabled}}`),
 		},
-		Material: map[string][]byte{"unasked.pem": []byte("a file that nothing asks for")},
-		Admin:    &Admin{Cert: []byte("cert"), Key: []byte("key"), ClientCA: []byte("ca"), MetricsToken: []byte("token")},
+		Accounts: map[string]types.UID{
+			"system:serviceaccount:mail:checkout": "uid-1", "system:serviceaccount:mail:default": "uid-2", "system:serviceaccount:shop:billing": "uid-3",
+		},
+		TokenKeys: []byte("the keys of tokens"),
+		Material:  map[string][]byte{"unasked.pem": []byte("a file that nothing asks for")},
+		Admin:     &Admin{Cert: []byte("cert"), Key: []byte("key"), ClientCA: []byte("ca"), MetricsToken: []byte("token")},
 	}
 	for _, text := range []string{
 		`{metadata: {name: cap, namespace: mail}, spec: {targetRefs: [{kind: MailRelay, name: outbound}], stage: Delivery, key: Site,

@@ -114,6 +114,12 @@ func (s *Server) KubeConfig(t *testing.T) string {
 	return file
 }
 
+// SigningKey is the file with the private key, in PEM, that the server signs tokens of ServiceAccounts with: for a
+// test that needs one which no server would make.
+func (s *Server) SigningKey() string {
+	return filepath.Join(s.env.ControlPlane.APIServer.CertDir, "sa-signer.key")
+}
+
 // Controllers runs controllers of a real kube-controller-manager until the test ends.
 func (s *Server) Controllers(t *testing.T, names ...string) {
 	t.Helper()
@@ -174,10 +180,11 @@ func (s *Server) Namespace(t *testing.T) string {
 	return n.Name
 }
 
-// Requests records requests that write, as the API server receives them.
+// Requests records requests, as the API server receives them.
 type Requests struct {
 	mu     sync.Mutex
 	writes []string
+	reads  map[string]int
 }
 
 // Count returns a configuration whose requests r records.
@@ -197,6 +204,16 @@ func (r *Requests) Writes() []string {
 	return writes
 }
 
+// MetadataOnly follows the path of a read that asked for nothing but the metadata of objects.
+const MetadataOnly = " (metadata)"
+
+// Reads returns how often a path was read; a watch counts once.
+func (r *Requests) Reads(path string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reads[path]
+}
+
 type recorder struct {
 	requests *Requests
 	next     http.RoundTripper
@@ -204,10 +221,22 @@ type recorder struct {
 
 func (r recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 	path := request.URL.Path
-	if request.Method != http.MethodGet && !strings.Contains(path, "/leases") && !strings.Contains(path, "/events") {
-		r.requests.mu.Lock()
-		r.requests.writes = append(r.requests.writes, request.Method+" "+path)
-		r.requests.mu.Unlock()
+	if strings.Contains(request.Header.Get("Accept"), "as=PartialObjectMetadata") {
+		path += MetadataOnly
 	}
+	r.requests.note(request.Method, path)
 	return r.next.RoundTrip(request)
+}
+
+func (r *Requests) note(method, path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case method == http.MethodGet && r.reads == nil:
+		r.reads = map[string]int{path: 1}
+	case method == http.MethodGet:
+		r.reads[path]++
+	case !strings.Contains(path, "/leases") && !strings.Contains(path, "/events"):
+		r.writes = append(r.writes, method+" "+path)
+	}
 }

@@ -138,6 +138,9 @@ func (s *supervisor) warn(set *manifest.Set) {
 		if r.Spec.Replicas > 1 {
 			warnings = append(warnings, fmt.Sprintf("MailRelay %s/%s: one process runs here in place of %d replicas", r.Namespace, r.Name, r.Spec.Replicas))
 		}
+		if field, takes := render.TokenField(&r); takes {
+			warnings = append(warnings, fmt.Sprintf("MailRelay %s/%s: %s: there is no cluster here whose tokens could be verified; clients that show one are told to try again later", r.Namespace, r.Name, field))
+		}
 	}
 	for _, d := range s.orphans {
 		warnings = append(warnings, fmt.Sprintf("SendingDomain %s/%s: there is no MailRelay %s in its namespace", d.Namespace, d.Name, d.Spec.RelayRef.Name))

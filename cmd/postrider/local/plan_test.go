@@ -52,7 +52,7 @@ func TestSecretsBecomeMaterial(t *testing.T) {
 	relay := mailRelay("mail", "one",
 		v1alpha1.Listener{Name: "a", Port: 25, TLS: &v1alpha1.ListenerTLS{Mode: "Opportunistic", SecretRef: ref("good")}},
 		v1alpha1.Listener{Name: "b", Port: 465, TLS: &v1alpha1.ListenerTLS{Mode: "Implicit", SecretRef: ref("bad")}},
-		v1alpha1.Listener{Name: "c", Port: 587, Auth: &v1alpha1.ListenerAuth{Users: v1alpha1.Users{SecretRef: *ref("elsewhere")}}},
+		v1alpha1.Listener{Name: "c", Port: 587, Auth: &v1alpha1.ListenerAuth{Users: &v1alpha1.Users{SecretRef: *ref("elsewhere")}}},
 	)
 	set := &manifest.Set{Relays: []v1alpha1.MailRelay{relay}, Secrets: []corev1.Secret{
 		secret("mail", "good", map[string][]byte{"tls.crt": cert, "tls.key": private}),
