@@ -19,13 +19,15 @@ const root = "../.."
 // pages are the README and everything in docs/, by their path from the root.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	texts := map[string]string{}
-	for _, name := range append(names, filepath.Join(root, "README.md")) {
-		texts[name] = read(t, name)
+	for _, pattern := range []string{"README.md", "docs/*.md", "docs/runbooks/*.md"} {
+		names, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			texts[name] = read(t, name)
+		}
 	}
 	return texts
 }
