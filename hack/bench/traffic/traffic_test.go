@@ -284,7 +284,7 @@ func TestWhatIsInClearIsDropped(t *testing.T) {
 	plain := textproto.NewConn(conn)
 	dialogue(t, plain, "STARTTLS\r\nNOOP", 220, 220)
 	secure := tls.Client(conn, &tls.Config{RootCAs: ca.Pool(), ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12})
-	dialogue(t, textproto.NewConn(secure), "EHLO x", 250)
+	dialogue(t, textproto.NewConn(secure), "EHLO x\r\nQUIT", 250, 221)
 }
 
 // TestPeerThatReadsSlowly: what the kernel does not take at once is written all the same.
