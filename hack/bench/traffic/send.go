@@ -33,8 +33,8 @@ type Load struct {
 	Pace float64
 	// Priority is that of MT-PRIORITY (RFC 6710), left out when 0.
 	Priority int
-	// Pipelining sends MAIL, all RCPT and DATA in one flight (RFC 2920), to an engine that offers it. Otherwise each command waits for its reply, as
-	// smtp-source and most clients of a submission server do.
+	// Pipelining sends MAIL, all RCPT and DATA in one flight (RFC 2920), to an engine that offers it. Otherwise each
+	// command waits for its reply, as smtp-source and most clients of a submission server do.
 	Pipelining bool
 	// Timed keeps the time that each message took.
 	Timed bool
