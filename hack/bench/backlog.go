@@ -237,14 +237,13 @@ func (l *long) accept(ctx context.Context, w work) error {
 			}{{nameRelay, l.running}, {empty, beside}}
 			for i := range contestants {
 				c := contestants[(i+n)%2]
-				l.sink.Reset()
-				m := measured{Scenario: l.scenario, Engine: c.name, Round: n, Messages: l.scaled(15_000)}
-				if err := m.take(ctx, c.r, c.r.load(traffic.Load{Sessions: 50, Messages: m.Messages, Octets: 4096, Domain: healthyDomain}), l.sink, false); err != nil {
+				m, err := l.acceptOnce(ctx, c.r, c.name, n)
+				if err != nil {
 					return err
 				}
 				if n > 0 {
-					fmt.Printf("  round %d  %s\n", n, &m)
-					all = append(all, m)
+					fmt.Printf("  round %d  %s\n", n, m)
+					all = append(all, *m)
 				}
 			}
 		}
@@ -254,6 +253,17 @@ func (l *long) accept(ctx context.Context, w work) error {
 		l.row(row{Figure: figure + "end to end", Unit: "/s", Ours: all.of(nameRelay, endToEndRate), Peer: all.peer(empty, endToEndRate)})
 		return nil
 	})
+}
+
+// acceptOnce is one load of one of the two.
+func (l *long) acceptOnce(ctx context.Context, r *running, name string, n int) (*measured, error) {
+	if r == l.running {
+		defer l.profileCPU(ctx, entrant{name: name, engine: l.relay}, n)()
+	}
+	l.sink.Reset()
+	m := &measured{Scenario: l.scenario, Engine: name, Round: n, Messages: l.scaled(15_000)}
+	load := r.load(traffic.Load{Sessions: 50, Messages: m.Messages, Octets: 4096, Domain: healthyDomain})
+	return m, m.take(ctx, r, load, l.sink, false)
 }
 
 // restart kills the relay while mail is due, and starts it again.

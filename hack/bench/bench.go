@@ -56,7 +56,9 @@ func (b *bench) prepare(ctx context.Context) error {
 	}
 	b.results = &results{Time: time.Now().UTC().Truncate(time.Second), Machine: machineFacts(b.dir), Method: method, Rounds: b.options.rounds}
 	b.results.Machine.Version = version(ctx)
-	return nil
+	var err error
+	b.results.Machine.Syncs, err = syncRate(b.dir)
+	return err
 }
 
 // version is what was measured.

@@ -150,5 +150,5 @@ func (r *row) cells() []string {
 
 // columns are the heads of cells.
 func columns() []string {
-	return []string{"figure", "goal", "postrider", "beside it", "ratio", "goal", "note"}
+	return []string{"figure", "goal", "postrider", "beside it", "ratio", "verdict", "note"}
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // machine is where it was measured.
@@ -16,12 +17,15 @@ type machine struct {
 	MemoryMiB  int    `json:"memoryMiB"`
 	Kernel     string `json:"kernel"`
 	FileSystem string `json:"fileSystem"`
-	Version    string `json:"version"`
-	Go         string `json:"go"`
+	// Syncs are how often in a second one writer gets 4 KiB onto the disk (fdatasync).
+	Syncs   int    `json:"syncsPerSecond"`
+	Version string `json:"version"`
+	Go      string `json:"go"`
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%s with %d cores, %d MiB, Linux %s, queues on %s", m.CPU, m.Cores, m.MemoryMiB, m.Kernel, m.FileSystem)
+	return fmt.Sprintf("%s with %d cores, %d MiB, Linux %s, queues on %s that syncs %d times a second for one writer",
+		m.CPU, m.Cores, m.MemoryMiB, m.Kernel, m.FileSystem, m.Syncs)
 }
 
 func machineFacts(dir string) machine {
@@ -32,6 +36,27 @@ func machineFacts(dir string) machine {
 		CPU: field("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), MemoryMiB: kib / 1024,
 		Kernel: content("/proc/sys/kernel/osrelease"), FileSystem: fileSystem(dir), Go: runtime.Version(),
 	}
+}
+
+// syncRate is how often in a second one writer gets 4 KiB onto the disk of dir.
+func syncRate(dir string) (int, error) {
+	f, err := os.CreateTemp(dir, "sync")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	defer f.Close()
+	block := make([]byte, 4096)
+	n := 0
+	for started := time.Now(); time.Since(started) < time.Second; n++ {
+		if _, err := f.Write(block); err != nil {
+			return 0, err
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			return 0, fmt.Errorf("fdatasync %s: %w", f.Name(), err)
+		}
+	}
+	return n, nil
 }
 
 // field is the value of the first line "name : value" of a file of /proc.

@@ -48,8 +48,8 @@ type measured struct {
 }
 
 func (m *measured) String() string {
-	return fmt.Sprintf("%-10s %6.0f accepted/s %6.0f end to end/s  %5.0f µs of CPU/message  %4.0f MiB (peak %.0f)",
-		m.Engine, m.Accepted, m.EndToEnd, m.CPU, m.Memory, m.Peak)
+	return fmt.Sprintf("%-12s %6.0f accepted/s %6.0f end to end/s  %5.0f µs of CPU/message  %4.0f MiB",
+		m.Engine, m.Accepted, m.EndToEnd, m.CPU, m.Memory)
 }
 
 // What a row may take from a round.
