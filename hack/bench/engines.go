@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
@@ -226,6 +227,7 @@ func (f *floorEngine) start(ctx context.Context, dir string, w work) (string, er
 		args = append(args, "-connections", strconv.Itoa(w.connections))
 	}
 	f.process = exec.Command(f.binary, args...)
+	f.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it must not outlive us
 	if err := f.process.Start(); err != nil {
 		return "", err
 	}

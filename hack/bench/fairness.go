@@ -106,20 +106,22 @@ func fairness(ctx context.Context, b *bench) error {
 		{"d", fmt.Sprintf("(d) right after a load of %d that are refused", waiting), asked},
 	}
 	found := map[string]map[string]probed{}
+	var failed error
 	for _, e := range []engine{b.relay(), &postfixEngine{}} {
-		beside, err := b.besideRefused(ctx, e, waiting)
+		beside, err := b.beside(ctx, e, waiting, stalled)
 		if err != nil {
-			return fmt.Errorf("%s: %w", e.name(), err)
-		}
-		if beside["b"], err = b.besideSlow(ctx, e, stalled); err != nil {
-			return fmt.Errorf("%s: %w", e.name(), err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", e.name(), err))
+			continue
 		}
 		found[e.name()] = beside
+	}
+	if found[nameRelay] == nil {
+		return failed
 	}
 	for _, p := range plights {
 		b.row(p.row(found))
 	}
-	return nil
+	return failed
 }
 
 // row judges the relay's p99, or the longest of its probes when not all came: that is what is asked. Postfix is only
@@ -138,6 +140,15 @@ func (p plight) row(found map[string]map[string]probed) row {
 		r.Note += "; postfix " + theirs.String()
 	}
 	return r
+}
+
+// beside probes in all plights.
+func (b *bench) beside(ctx context.Context, e engine, waiting, stalled int) (map[string]probed, error) {
+	found, err := b.besideRefused(ctx, e, waiting)
+	if err == nil {
+		found["b"], err = b.besideSlow(ctx, e, stalled)
+	}
+	return found, err
 }
 
 // besideRefused probes right after a load that is refused, when all of it has been, and with the relay while it is

@@ -103,12 +103,14 @@ func (b *bench) all(ctx context.Context, chosen []scenario) error {
 		if err := s.run(ctx, b.in(s.name)); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.name, err))
 			b.results.Failed = append(b.results.Failed, fmt.Sprintf("%s: %v", s.name, err))
-			fmt.Fprintf(os.Stderr, "%s failed: %v\n", s.name, err)
 		}
 		if ctx.Err() != nil {
 			break
 		}
 		failed = errors.Join(failed, b.results.write(b.options.out)) // after each, so that a long run that breaks off is not lost
 	}
-	return errors.Join(failed, b.results.table(os.Stdout))
+	if len(b.results.Rows) > 0 {
+		failed = errors.Join(b.results.table(os.Stdout), failed)
+	}
+	return failed
 }

@@ -132,6 +132,8 @@ func (d *Daemon) Start(ctx context.Context) error {
 	defer log.Close() // the process has its own handle
 	command := d.Command()
 	d.process = exec.Command(command[0], command[1:]...)
+	// It must not outlive a program that is killed.
+	d.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	d.process.Stdout, d.process.Stderr = log, log
 	if err := d.process.Start(); err != nil {
 		return err
