@@ -385,7 +385,7 @@ func TestARestartKeepsDueTimes(t *testing.T) {
 		r.config.Relay.Queue.RetryInitialSeconds, r.config.Relay.Queue.RetryMaxSeconds = 3600, 3600
 	})
 	r.mustSend("a@example.org", "b@example.net", message("a@example.org", "one"))
-	r.eventually("it to be deferred", func() bool { return r.status().Queue.Deferred == 1 })
+	r.eventually("it to be deferred", func() bool { return r.page("").Entries[0].Recipients[0].Last != nil })
 	before := r.page("").Entries[0].Recipients[0]
 	r.halt()
 	r.start()

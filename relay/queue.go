@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,8 +19,13 @@ import (
 	"github.com/postrider/postrider/relay/spool"
 )
 
-// actsAtOnce is how many entries an admin's act changes at the same time: they share their syncs.
-const actsAtOnce = 64
+const (
+	// actPage is how many entries an admin's act changes in one batch, and pagesAtOnce of how many at the same time.
+	actPage     = 500
+	pagesAtOnce = 2
+	// actsAtOnce is how many entries of a page change at the same time where each makes DSNs: they share their syncs.
+	actsAtOnce = 32
+)
 
 // maxScan is how many entries a page of the queue looks at, whatever matches.
 const maxScan = 10_000
@@ -113,42 +119,88 @@ type work struct {
 // errStopping is why work on the queue was not done to its end.
 var errStopping = errors.New("the relay is stopping")
 
-// actOnAll works page by page, so that it takes little memory whatever is selected. The DSNs that the work itself makes
-// are not part of it.
+// actOnAll works page by page, so that it takes little memory whatever is selected. Where nobody is owed a DSN a page is
+// one batch, else the entries of a page share their syncs.
 func (r *Relay) actOnAll(filter spool.Filter, w work) (admin.Result, error) {
-	var done struct{ entries, recipients atomic.Int64 }
+	var done tally
 	var after envelope.Key
 	var failed error
+	act := r.changePage
+	if w.notify {
+		act = r.notifyPage
+	}
 	began := time.Now()
+	var group errgroup.Group
+	group.SetLimit(pagesAtOnce)
 	for {
 		if r.stopping.Load() {
-			failed = errors.Join(failed, errStopping)
+			failed = errStopping
 			break
 		}
-		page, err := r.spool.List(filter, after, admin.MaxPage)
+		page, err := r.spool.Keys(filter, after, actPage)
 		if err != nil || len(page) == 0 {
-			failed = errors.Join(failed, err)
+			failed = err
 			break
 		}
-		after = page[len(page)-1].Key()
-		var group errgroup.Group
-		group.SetLimit(actsAtOnce)
-		for _, e := range page {
-			if w.notify && e.Origin == envelope.Internal && !e.Accepted.Before(began) {
-				continue
-			}
-			group.Go(func() error {
-				n, err := r.actOn(e.Key(), w)
-				if n > 0 {
-					done.entries.Add(1)
-					done.recipients.Add(int64(n))
-				}
-				return err
-			})
-		}
-		failed = errors.Join(failed, group.Wait())
+		after = page[len(page)-1]
+		group.Go(func() error { return act(page, w, began, &done) })
 	}
+	failed = errors.Join(failed, group.Wait())
 	return admin.Result{Entries: int(done.entries.Load()), Recipients: int(done.recipients.Load())}, failed
+}
+
+// tally counts what was done.
+type tally struct{ entries, recipients atomic.Int64 }
+
+func (t *tally) add(entries, recipients int) {
+	t.entries.Add(int64(entries))
+	t.recipients.Add(int64(recipients))
+}
+
+// changePage does work that makes no DSNs.
+func (r *Relay) changePage(page []envelope.Key, w work, _ time.Time, done *tally) error {
+	now := time.Now()
+	var events []event.Event
+	changed, err := r.spool.ChangeMany(page, func(e *envelope.Envelope) bool {
+		did := w.apply(e, now)
+		events = append(events, did...)
+		return len(did) > 0
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", w.name, err)
+	}
+	r.record(events...)
+	done.add(len(changed), len(events))
+	r.schedule.Wake(slices.DeleteFunc(changed, func(e envelope.Envelope) bool { return len(e.Recipients) == 0 || e.Held != "" })...)
+	return nil
+}
+
+// notifyPage does work that makes DSNs. Those that it makes itself are not part of what is worked on.
+func (r *Relay) notifyPage(page []envelope.Key, w work, began time.Time, done *tally) error {
+	var group errgroup.Group
+	group.SetLimit(actsAtOnce)
+	for _, k := range page {
+		group.Go(func() error {
+			e, err := r.spool.Get(k)
+			if err != nil || e.Origin == envelope.Internal && !e.Accepted.Before(began) {
+				return ignoreGone(err)
+			}
+			n, err := r.actOn(k, w)
+			if n > 0 {
+				done.add(1, n)
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// ignoreGone passes on what is not the end of an entry, nor its damage, which is told elsewhere.
+func ignoreGone(err error) error {
+	if errors.Is(err, spool.ErrNotFound) || errors.Is(err, spool.ErrDamaged) {
+		return nil
+	}
+	return err
 }
 
 // errUnchanged says that there was nothing to do.

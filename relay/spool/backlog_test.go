@@ -84,7 +84,6 @@ func sizeOf(b *testing.B, dir string) (size int64) {
 // BenchmarkOpen opens a spool with a backlog.
 func BenchmarkOpen(b *testing.B) {
 	dir := backlog(b)
-	b.ReportMetric(float64(sizeOf(b, dir))/float64(*backlogEntries*4096), "disk/payload")
 	for b.Loop() {
 		s, err := Open(dir, Options{Logger: quiet})
 		if err != nil {
@@ -93,5 +92,24 @@ func BenchmarkOpen(b *testing.B) {
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
 		}
+	}
+	b.ReportMetric(float64(sizeOf(b, dir))/float64(*backlogEntries*4096), "disk/payload")
+}
+
+// BenchmarkListFirstPage lists what is queued for the black hole, and everything.
+func BenchmarkListFirstPage(b *testing.B) {
+	s, err := Open(backlog(b), Options{Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for name, f := range map[string]Filter{"all": {}, "domain": {Domain: blackHole}} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if page, err := s.List(f, envelope.Key{}, 100); err != nil || len(page) != 100 {
+					b.Fatal(len(page), err)
+				}
+			}
+		})
 	}
 }

@@ -279,6 +279,11 @@ func TestEveryCrashLeavesAStateThatWas(t *testing.T) {
 		})
 	}
 	l.step(true, func() error { return s.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false) })
+	many := append(take(4000, to("p@one.test"), to("q@two.test")), take(4000, to("r@two.test"), to("s@three.test"))...)
+	l.step(true, func() error {
+		_, err := s.ChangeMany([]envelope.Key{many[0].Key(), many[1].Key(), many[2].Key()}, remove)
+		return err
+	})
 	take(4000, to("last@one.test"))
 	t.Logf("%d crashes", l.checked)
 }

@@ -73,6 +73,8 @@ func deeds() []deed {
 		{"bounce", ends(envelope.Failed, Draft{Content: octets(3000), Entries: []envelope.Envelope{to("s@sender.test")}}),
 			func(s *Store, _ envelope.Key) bool { return s.Ledger() == Ledger{Accepted: 2, Failed: 1, Queued: 1} }},
 		{"delete", ends(envelope.Removed), func(s *Store, _ envelope.Key) bool { return s.Ledger().Removed == 1 }},
+		{"delete many", func(s *Store, k envelope.Key) error { _, err := s.ChangeMany([]envelope.Key{k}, remove); return err },
+			func(s *Store, k envelope.Key) bool { return s.Ledger().Removed == 1 }},
 		holds("why not"),
 		{"release", func(s *Store, k envelope.Key) error { return errors.Join(hold(s, k, "x"), hold(s, k, "")) },
 			func(s *Store, k envelope.Key) bool { e, err := s.Get(k); return err == nil && e.Held == "" }},

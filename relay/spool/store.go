@@ -175,15 +175,19 @@ func pebbleOptions(o Options, l *logger, m *mark) *pebble.Options {
 }
 
 // stripes are locks for messages, by id.
-type stripes [1024]sync.Mutex
+type stripes [4096]sync.Mutex
 
 // lock keeps others from changing a message until the returned function is called.
 func (l *stripes) lock(id envelope.ID) (unlock func()) {
+	m := &l[l.of(id)]
+	m.Lock()
+	return m.Unlock
+}
+
+func (l *stripes) of(id envelope.ID) uint32 {
 	h := uint32(2166136261) // FNV-1a
 	for i := range len(id) {
 		h = (h ^ uint32(id[i])) * 16777619
 	}
-	m := &l[h%uint32(len(l))]
-	m.Lock()
-	return m.Unlock
+	return h % uint32(len(l))
 }

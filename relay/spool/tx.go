@@ -17,6 +17,8 @@ type tx struct {
 	batch  *pebble.Batch
 	ledger Ledger
 	moves  []move
+	// metas are what the batch knows of messages; nil in one that changes a single entry.
+	metas map[envelope.ID]meta
 	// due is the earliest time that the batch adds to the due index, if any.
 	due   int64
 	added bool
@@ -112,7 +114,7 @@ func (t *tx) index(before, after *envelope.Envelope) {
 
 // leave takes a domain off its message, and the message with its last domain.
 func (t *tx) leave(k envelope.Key) error {
-	m, err := readMeta(t.s.db, k.ID)
+	m, err := t.meta(k.ID)
 	if errors.Is(err, ErrDamaged) { // what else belongs to the message is not known: it stays
 		return t.s.setAside(metaKey(k.ID), err)
 	}
@@ -120,6 +122,9 @@ func (t *tx) leave(k envelope.Key) error {
 		return err
 	}
 	m.domains = slices.DeleteFunc(m.domains, func(d string) bool { return d == k.Domain })
+	if t.metas != nil {
+		t.metas[k.ID] = m
+	}
 	if len(m.domains) > 0 {
 		t.set(metaKey(k.ID), encodeMeta(k.ID, m))
 		return nil
@@ -127,6 +132,14 @@ func (t *tx) leave(k envelope.Key) error {
 	t.discard(k.ID, m)
 	t.delete(metaKey(k.ID))
 	return nil
+}
+
+// meta is what is stored of a message, with what the batch changed of it.
+func (t *tx) meta(id envelope.ID) (meta, error) {
+	if m, ok := t.metas[id]; ok {
+		return m, nil
+	}
+	return readMeta(t.s.db, id)
 }
 
 // draft adds a message made here.

@@ -159,33 +159,13 @@ func (s *Store) page(after []byte, kind byte, f func(*pebble.Iterator) error) (n
 
 // unindexed are the places at which the due index has no key.
 func (s *Store) unindexed(places []place) (missing []place, err error) {
-	err = s.match(places, kindDue, func(p place) []byte { return dueKey(p.due, p.key) }, func(p place, value []byte) {
-		if value == nil {
-			missing = append(missing, p)
-		}
+	at := func(p place) []byte { return dueKey(p.due, p.key) }
+	there := map[place]bool{}
+	err = eachRecord(s.db, kindDue, ordered(places, at), at, func(p place, _ []byte) error {
+		there[p] = true
+		return nil
 	})
-	return missing, err
-}
-
-// match looks for the key of each place, and calls a function with its value; nil where there is none.
-func (s *Store) match(places []place, kind byte, key func(place) []byte, f func(place, []byte)) error {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(places, func(a, b place) int { return bytes.Compare(key(a), key(b)) }) // each is near the one before
-	for _, p := range places {
-		want, value := key(p), []byte(nil)
-		if it.SeekGE(want) && bytes.Equal(it.Key(), want) {
-			if value, err = it.ValueAndErr(); err != nil {
-				break
-			}
-		}
-		if it.Error() == nil {
-			f(p, value)
-		}
-	}
-	return errors.Join(err, it.Close())
+	return slices.DeleteFunc(places, func(p place) bool { return there[p] }), err
 }
 
 // mend puts entries into the due index, where it still lacks them.
@@ -255,12 +235,19 @@ func (s *Store) verifyDue(ctx context.Context) error {
 
 // misplaced are the places that no entry claims.
 func (s *Store) misplaced(places []place) (wrong []place, err error) {
-	err = s.match(places, kindEntry, func(p place) []byte { return entryKey(p.key) }, func(p place, record []byte) {
-		if !p.claimed(record) {
-			wrong = append(wrong, p)
-		}
+	of := func(p place) []byte { return entryKey(p.key) }
+	right := map[place]bool{}
+	err = eachRecord(s.db, kindEntry, ordered(places, of), of, func(p place, record []byte) error {
+		right[p] = p.claimed(record)
+		return nil
 	})
-	return wrong, err
+	return slices.DeleteFunc(places, func(p place) bool { return right[p] }), err
+}
+
+// ordered sorts places by their keys.
+func ordered(places []place, key func(place) []byte) []place {
+	slices.SortFunc(places, func(a, b place) int { return bytes.Compare(key(a), key(b)) })
+	return places
 }
 
 // claimed says that an entry, or one whose record is damaged, is due there.
