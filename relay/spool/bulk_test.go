@@ -168,18 +168,23 @@ func BenchmarkDeleteDestination(b *testing.B) {
 			putUnsynced(b, s, text, to("u@one.test"))
 		}
 		b.StartTimer()
-		for {
-			keys, err := s.Keys(Filter{Domain: "one.test"}, envelope.Key{}, 500)
-			if err == nil {
-				_, err = s.ChangeMany(keys, remove)
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
-			if len(keys) == 0 {
-				break
-			}
-		}
+		deleteAll(b, s)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N**backlogEntries), "ns/entry")
+}
+
+func deleteAll(b *testing.B, s *Store) {
+	for after := (envelope.Key{}); ; {
+		keys, err := s.Keys(Filter{Domain: "one.test"}, after, 500)
+		if err == nil && len(keys) > 0 {
+			after = keys[len(keys)-1]
+			_, err = s.ChangeMany(keys, remove)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(keys) == 0 {
+			return
+		}
+	}
 }
