@@ -11,12 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/keyutil"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postrider/postrider/api/v1alpha1"
@@ -70,39 +67,14 @@ func (f *fixture) token(account *corev1.ServiceAccount, audiences ...string) str
 // aged is a token as the API server would have made it some time ago, signed with the server's own key.
 func (f *fixture) aged(token string, ago, life time.Duration) string {
 	f.t.Helper()
-	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
-	claims := map[string]any{}
-	if err == nil {
-		err = parsed.UnsafeClaimsWithoutVerification(&claims)
-	}
-	if err != nil {
-		f.t.Fatal(err)
-	}
 	issued := time.Now().Add(-ago)
-	maps.Copy(claims, map[string]any{"iat": issued.Unix(), "nbf": issued.Unix(), "exp": issued.Add(life).Unix()})
-	header := parsed.Headers[0]
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(header.Algorithm), Key: f.signingKey()},
-		(&jose.SignerOptions{}).WithHeader("kid", header.KeyID))
-	if err == nil {
-		token, err = jwt.Signed(signer).Claims(claims).Serialize()
-	}
+	made, err := kubetest.Resign(token, server.SigningKey(), map[string]any{
+		"iat": issued.Unix(), "nbf": issued.Unix(), "exp": issued.Add(life).Unix(),
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return token
-}
-
-func (f *fixture) signingKey() any {
-	f.t.Helper()
-	data, err := os.ReadFile(server.SigningKey())
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	key, err := keyutil.ParsePrivateKeyPEM(data)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return key
+	return made
 }
 
 // inPod is the relay's own code, on the configuration that a pod is given.
