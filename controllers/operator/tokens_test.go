@@ -197,6 +197,8 @@ func TestServiceAccountTokens(t *testing.T) {
 	in = f.admitted(again, other)
 	f.check(in, "the account before it was made again", f.aged(good, old, hour), auth.ErrWrong)
 	f.check(in, "the account that was made again", f.token(again, audience), nil)
+	f.delete(other)
+	f.admitted(again)
 }
 
 // A token with an unknown key makes the operator ask for the keys; the same keys are no reason to write anything.
