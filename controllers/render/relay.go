@@ -104,12 +104,12 @@ const (
 	AdminKeyFile  = "admin.key"
 	// AdminTokenFile is the bearer token of those who scrape metrics. The operator reads it back to keep it.
 	AdminTokenFile = "admin-metrics-token"
-
-	adminCAFile = "admin-clients.crt"
+	// AdminCAFile is the authority behind all of them: of those who may ask, and of AdminCertFile.
+	AdminCAFile = "admin-clients.crt"
 )
 
 func (a *Admin) config() *config.Admin {
-	c := &config.Admin{CertFile: AdminCertFile, KeyFile: AdminKeyFile, CAFile: adminCAFile}
+	c := &config.Admin{CertFile: AdminCertFile, KeyFile: AdminKeyFile, CAFile: AdminCAFile}
 	if a.MetricsToken != nil {
 		c.MetricsTokenFile = AdminTokenFile
 	}
@@ -117,7 +117,7 @@ func (a *Admin) config() *config.Admin {
 }
 
 func (a *Admin) files() map[string][]byte {
-	files := map[string][]byte{AdminCertFile: a.Cert, AdminKeyFile: a.Key, adminCAFile: a.ClientCA}
+	files := map[string][]byte{AdminCertFile: a.Cert, AdminKeyFile: a.Key, AdminCAFile: a.ClientCA}
 	if a.MetricsToken != nil {
 		files[AdminTokenFile] = a.MetricsToken
 	}

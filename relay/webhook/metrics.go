@@ -26,6 +26,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
+// know puts a webhook into the metrics: the first event that it drops must be a step from 0, or no alert sees it.
+func (m *metrics) know(name string) {
+	for _, c := range []*prometheus.CounterVec{m.sent, m.dropped, m.failed} {
+		c.WithLabelValues(name)
+	}
+}
+
 // forget takes a webhook that is gone out of the metrics.
 func (m *metrics) forget(name string) {
 	for _, c := range []*prometheus.CounterVec{m.sent, m.dropped, m.failed} {

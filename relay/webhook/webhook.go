@@ -116,6 +116,7 @@ func (h *Hooks) Configure(c *config.Config) error {
 		existing.use(s)
 		if h.running[w.Name] == nil {
 			h.running[w.Name] = existing
+			h.metrics.know(w.Name)
 			h.serving.Go(existing.run)
 		}
 		active = append(active, existing)

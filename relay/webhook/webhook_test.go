@@ -403,6 +403,11 @@ func TestReload(t *testing.T) {
 	r.start()
 	r.record("a", 2)
 	r.eventually("both queues", func() bool { return r.octets("crm") > 0 && r.octets("gone") > 0 })
+	for _, metric := range []string{"postrider_webhook_events_sent_total", "postrider_webhook_events_dropped_total", "postrider_webhook_requests_failed_total"} {
+		if n := r.value(metric, "gone"); n < 0 {
+			t.Errorf("%s does not know a webhook before it counts", metric)
+		}
+	}
 	r.config.Relay.Webhooks = []config.Webhook{{Name: "crm", URL: second.server.URL}}
 	r.configure()
 	r.eventually("the queue at the new URL", func() bool { return slices.Equal(second.subjects(), want("a", 2)) })
