@@ -71,7 +71,7 @@ func (r *Relay) deliver(ctx context.Context, s *settings, e *envelope.Envelope) 
 		return sameFor(e, envelope.Outcome{Reply: asReply(err), At: time.Now()}), nil
 	}
 	plan.MaxRecipients, plan.MaxMessages = r.limiter.Sizes(rate.Subject{
-		Site: plan.Site, DestinationDomain: e.Domain, SenderDomain: e.SenderDomain(),
+		Site: plan.Site, MXHosts: plan.MXHosts, DestinationDomain: e.Domain, SenderDomain: e.SenderDomain(),
 	})
 	var damaged error
 	open := func() (io.ReadCloser, error) {

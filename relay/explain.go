@@ -134,7 +134,7 @@ func (r *Relay) facts(e envelope.Envelope, waiting map[string]schedule.Waiting, 
 		f.waiting, f.inMemory = w, true // it found no room behind what the limit holds up
 	}
 	if f.inMemory && f.waiting.Reason == schedule.RateLimited {
-		f.opens = r.schedule.Opens(e.SenderDomain(), e.Domain)
+		f.opens = r.schedule.Opens(&e)
 	}
 	return f
 }

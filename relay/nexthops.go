@@ -199,14 +199,14 @@ func (r *Relay) nextHopDown(e *envelope.Envelope) health.State {
 	return s.router.Down(e.SenderDomain(), e.Domain)
 }
 
-// farthest is how far ahead an attempt may put mail off: the longest wait, or the end of a suspension. It is not known,
-// 0, before a configuration is in force.
-func (r *Relay) farthest() time.Duration {
+// farthest is how far ahead mail may be due after so many attempts: the wait for the next one, or the end of a suspension.
+// It is not known, 0, before a configuration is in force.
+func (r *Relay) farthest(attempts int) time.Duration {
 	s := r.settings.Load()
 	if s == nil {
 		return 0
 	}
-	far := s.retry(time.Time{}, 1).Max * 5 / 4 // the jitter's
+	far := s.retry(time.Time{}, 1).Wait(attempts)
 	now := time.Now()
 	for _, d := range r.directives.Current().List() {
 		far = max(far, d.Until.Add(spread).Sub(now))

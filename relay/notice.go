@@ -114,6 +114,7 @@ func (s *settings) draft(e *envelope.Envelope, n *notice, q quote, now time.Time
 		Domain:   envelope.DomainOf(e.ReversePath),
 		Origin:   envelope.Internal,
 		Accepted: now,
+		Priority: e.Priority, // as of the mail that it is about (RFC 6710)
 		EightBit: dsn.EightBit,
 		UTF8:     dsn.UTF8,
 		Recipients: []envelope.Recipient{{

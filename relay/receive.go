@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -103,8 +104,9 @@ func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte,
 	if err != nil {
 		return reply.Reply{}, err
 	}
-	prefix := slices.Concat(signatures, judged.Fields, received(c, s, w.ID(), now), added)
-	all := entriesFor(c, client, verdict, now)
+	priority := policy.Priority(client, c.Priority, verdict.Priority)
+	prefix := slices.Concat(signatures, judged.Fields, received(c, s, w.ID(), priority, now), added)
+	all := entriesFor(c, client, verdict, priority, now)
 	holdAll(all, judged.Hold)
 	entries, err := w.Commit(prefix, all)
 	if err != nil {
@@ -112,7 +114,16 @@ func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte,
 	}
 	r.schedule.Wake(entries...)
 	r.record(slices.Concat(accepted(c, entries), dropped(c, w.ID(), all), held(entries, now))...)
-	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "queued as " + string(w.ID())}, nil
+	return queued(w.ID(), c.Priority, priority), nil
+}
+
+// queued is the reply to a message that is on stable storage. A client that asked for another priority than it got is
+// told (RFC 6710 §9, X.3.6).
+func queued(id envelope.ID, asked *int, got int) reply.Reply {
+	if asked != nil && *asked != got {
+		return reply.Reply{Code: 250, Enhanced: "2.3.6", Text: fmt.Sprintf("%d is the priority; queued as %s", got, id)}
+	}
+	return reply.Reply{Code: 250, Enhanced: "2.0.0", Text: "queued as " + string(id)}
 }
 
 // store streams the message into the spool and, where it is to be signed, past the signer. It returns the
@@ -151,16 +162,16 @@ func (r *Relay) copyBody(into io.Writer, body io.Reader) error {
 	return err
 }
 
-func received(c *listener.Session, s *settings, id envelope.ID, now time.Time) []byte {
+func received(c *listener.Session, s *settings, id envelope.ID, priority int, now time.Time) []byte {
 	return policy.Trace{
 		ID: id, Hostname: s.config.Relay.Hostname, Helo: c.Helo, Remote: c.Remote.Addr(), HideClient: c.Listener.HideClient,
-		ESMTP: c.ESMTP, UTF8: c.SMTPUTF8, User: c.User, TLS: c.TLS, Recipients: c.Recipients, Now: now,
+		ESMTP: c.ESMTP, UTF8: c.SMTPUTF8, User: c.User, TLS: c.TLS, Recipients: c.Recipients, Priority: priority, Now: now,
 	}.Received()
 }
 
 // entriesFor makes an envelope for each destination domain, in the order in which they were named. A recipient
 // that was named twice is one.
-func entriesFor(c *listener.Session, client policy.Client, v policy.Verdict, now time.Time) []envelope.Envelope {
+func entriesFor(c *listener.Session, client policy.Client, v policy.Verdict, priority int, now time.Time) []envelope.Envelope {
 	var entries []envelope.Envelope
 	at := map[string]int{}
 	seen := map[string]bool{}
@@ -177,6 +188,7 @@ func entriesFor(c *listener.Session, client policy.Client, v policy.Verdict, now
 			entries = append(entries, envelope.Envelope{
 				Domain: domain, ReversePath: c.ReversePath, Tenant: v.Tenant, User: c.User, Origin: client.Origin,
 				Accepted: now, EightBit: c.EightBit, UTF8: c.UTF8, EnvelopeID: c.EnvelopeID, Return: c.Return,
+				Priority: priority,
 			})
 		}
 		to.Due = now

@@ -15,7 +15,7 @@ func TestOnlyThoseWhoNeedUTF8(t *testing.T) {
 		c := &listener.Session{UTF8: whole, Recipients: []envelope.Recipient{
 			{Address: "a@ascii.example"}, {Address: "b@mixed.example"}, {Address: "\u00f6@mixed.example"},
 		}}
-		for _, e := range entriesFor(c, policy.Client{}, policy.Verdict{}, time.Now()) {
+		for _, e := range entriesFor(c, policy.Client{}, policy.Verdict{}, 0, time.Now()) {
 			if want := whole || e.Domain == "mixed.example"; e.UTF8 != want {
 				t.Errorf("%s: UTF8 %v, want %v", e.Domain, e.UTF8, want)
 			}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/postrider/postrider/relay/admin"
+	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/deliver"
 	"github.com/postrider/postrider/relay/filter"
 	"github.com/postrider/postrider/relay/health"
@@ -123,6 +124,7 @@ func open(o Options) (*Relay, error) {
 		Store:       store,
 		Limiter:     r.limiter,
 		Site:        r.site,
+		Weight:      r.weight,
 		Farthest:    r.farthest,
 		MaxInFlight: attempts,
 	})
@@ -216,12 +218,22 @@ func ignoreCanceled(err error) error {
 }
 
 // site is where mail of a sender domain for a domain goes, as the schedule wants to know it.
-func (r *Relay) site(ctx context.Context, senderDomain, domain string) string {
+func (r *Relay) site(ctx context.Context, senderDomain, domain string) (string, []string) {
 	s := r.settings.Load()
 	if s == nil {
-		return domain
+		return domain, nil
 	}
 	return s.router.Site(ctx, senderDomain, domain)
+}
+
+// weight is the share of a sender domain at a site.
+func (r *Relay) weight(senderDomain string) int {
+	if s := r.settings.Load(); s != nil {
+		if weight, set := s.weights[senderDomain]; set {
+			return weight
+		}
+	}
+	return config.DefaultWeight
 }
 
 // Ready implements admin.Relay.

@@ -28,12 +28,14 @@ type settings struct {
 	filters  *filter.Chain
 	// suppressions are the rules of the domains that have one.
 	suppressions map[string]*config.Suppression
+	// weights are those of the domains that have not the default one.
+	weights map[string]int
 }
 
 // newSettings makes a configuration usable. The resolver of the settings before is kept if the same servers are
 // asked, and its cache with it.
 func newSettings(c *config.Config, before *settings, limiter policy.Limiter, hops *health.Monitor) (*settings, error) {
-	s := &settings{config: c, suppressions: suppressionsOf(c.Domains)}
+	s := &settings{config: c, suppressions: suppressionsOf(c.Domains), weights: weightsOf(c.Domains)}
 	routes := route.Options{Config: c, Health: hops.State}
 	if before != nil {
 		routes.Before = before.router
@@ -57,6 +59,16 @@ func newSettings(c *config.Config, before *settings, limiter policy.Limiter, hop
 	}
 	s.signers = dkim.New(c.Domains, c.Path)
 	return s, nil
+}
+
+func weightsOf(domains []config.Domain) map[string]int {
+	weights := map[string]int{}
+	for _, d := range domains {
+		if d.Weight != 0 {
+			weights[d.Name] = d.Weight
+		}
+	}
+	return weights
 }
 
 // retry decides over the next attempt of a message accepted then.

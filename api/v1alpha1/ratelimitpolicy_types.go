@@ -47,6 +47,7 @@ type RateLimitPolicyList struct {
 // +kubebuilder:validation:XValidation:rule="self.stage == 'Delivery' || !has(self.limits.maxConnections)",fieldPath=".limits.maxConnections",message="maxConnections limits connections to receivers: remove it, or set stage to Delivery"
 // +kubebuilder:validation:XValidation:rule="self.stage == 'Delivery' || !has(self.limits.recipientsPerMessage) && !has(self.limits.messagesPerConnection)",fieldPath=".limits",message="recipientsPerMessage and messagesPerConnection shape what goes to receivers: remove them, or set stage to Delivery"
 // +kubebuilder:validation:XValidation:rule="self.stage == 'Delivery' || !has(self.match) || !has(self.match.destinationDomains)",fieldPath=".match.destinationDomains",message="destinationDomains needs stage Delivery: remove it, or set stage to Delivery"
+// +kubebuilder:validation:XValidation:rule="self.stage == 'Delivery' || !has(self.match) || !has(self.match.mxSuffixes)",fieldPath=".match.mxSuffixes",message="mxSuffixes needs stage Delivery: remove it, or set stage to Delivery"
 type RateLimitPolicySpec struct {
 	// targetRefs are what the policy applies to, in the same namespace: all mail of a MailRelay, or the mail of
 	// a SendingDomain. SendingDomains in one policy share its limits; with key SenderDomain each has its own.
@@ -122,6 +123,14 @@ type PolicyMatch struct {
 	// +listType=set
 	// +optional
 	DestinationDomains []DomainName `json:"destinationDomains,omitempty"`
+
+	// mxSuffixes are names of MX hosts of a provider: a domain matches when every one of its MX hosts is one of these
+	// names, or ends in a dot and one of them. All that matches counts as one site, also where each domain has an MX
+	// name of its own. With destinationDomains, a domain must match both. Empty for all.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=set
+	// +optional
+	MXSuffixes []DomainName `json:"mxSuffixes,omitempty"`
 }
 
 // LimitKey is what is counted apart.

@@ -75,6 +75,48 @@ type SendingDomainSpec struct {
 	// tried.
 	// +optional
 	Suppression *Suppression `json:"suppression,omitempty"`
+
+	// weight is the domain's share of what goes to a receiver while mail of several domains waits for it: one with 20
+	// sends twice as much as one with 10, and half as much goes from one with 5.
+	// +default=10
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	Weight int32 `json:"weight,omitempty"`
+
+	// priorities give the domain's mail a priority by its header, where the client gave none with MT-PRIORITY
+	// (RFC 6710). The first rule that matches counts; mail that none matches has priority 0. Mail of a higher priority
+	// goes before other mail of the same domain, never before that of others.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	Priorities []PriorityRule `json:"priorities,omitempty"`
+}
+
+// PriorityRule gives mail a priority by a header field.
+type PriorityRule struct {
+	// header is the name of the field, in any case.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[!-9;-~]+$`
+	// +required
+	Header string `json:"header,omitempty"`
+
+	// values are what the field may hold, in any case; "*" in one stands for anything. Left out, the field need only
+	// be there.
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:Pattern=`^[ -~]+$`
+	// +listType=set
+	// +optional
+	Values []string `json:"values,omitempty"`
+
+	// priority is -9 to 9: above 0 is urgent, below 0 is bulk.
+	// +kubebuilder:validation:Minimum=-9
+	// +kubebuilder:validation:Maximum=9
+	// +required
+	Priority *int32 `json:"priority,omitempty"`
 }
 
 // Suppression keeps mail from recipients that failed for good lately.

@@ -111,6 +111,9 @@ func as(e envelope.Envelope) string {
 	if e.Tenant != "" {
 		text += ", signed for " + e.Tenant
 	}
+	if e.Priority != 0 {
+		text += fmt.Sprintf(", priority %d (%s)", e.Priority, e.Class())
+	}
 	if e.Held != "" {
 		text += ", held: " + printable(e.Held)
 	}

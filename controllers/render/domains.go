@@ -48,8 +48,12 @@ func byName(a, b Domain) int { return cmp.Compare(a.Spec.Domain, b.Spec.Domain) 
 // domain is one for the relay. It hears of ServiceAccounts if it takes their tokens.
 func domain(d Domain, tokens bool) config.Domain {
 	c := config.Domain{
-		Name: string(d.Spec.Domain),
-		Sign: d.Spec.DKIM.Signing != v1alpha1.SigningDisabled,
+		Name:       string(d.Spec.Domain),
+		Sign:       d.Spec.DKIM.Signing != v1alpha1.SigningDisabled,
+		Priorities: priorities(d.Spec.Priorities),
+	}
+	if d.Spec.Weight != config.DefaultWeight {
+		c.Weight = int(d.Spec.Weight)
 	}
 	if s := d.Spec.Suppression; s != nil {
 		c.Suppression = &config.Suppression{Action: config.SuppressionAction(s.Action), Seconds: int64(s.Seconds)}
@@ -71,6 +75,14 @@ func domain(d Domain, tokens bool) config.Domain {
 		})
 	}
 	return c
+}
+
+func priorities(rules []v1alpha1.PriorityRule) []config.PriorityRule {
+	var list []config.PriorityRule
+	for _, r := range rules {
+		list = append(list, config.PriorityRule{Header: r.Header, Values: r.Values, Priority: int(*r.Priority)})
+	}
+	return list
 }
 
 func shardHash(name string) uint32 {

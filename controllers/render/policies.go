@@ -69,6 +69,7 @@ func policy(p *v1alpha1.RateLimitPolicy, senders []string) config.RatePolicy {
 		Key:                config.LimitKey(p.Spec.Key),
 		SenderDomains:      senders,
 		DestinationDomains: plain(p.Spec.Match.DestinationDomains),
+		MXSuffixes:         plain(p.Spec.Match.MXSuffixes),
 		Messages:           int(limits.Messages),
 		PerSeconds:         int(limits.PerSeconds),
 		Burst:              int(limits.Burst),

@@ -277,6 +277,9 @@ type RatePolicy struct {
 	SenderDomains []string `json:"senderDomains,omitempty"`
 	// DestinationDomains limits the policy to mail for these domains; empty for all.
 	DestinationDomains []string `json:"destinationDomains,omitempty"`
+	// MXSuffixes limits the policy to mail for domains each of whose MX hosts is one of these names or ends in a dot
+	// and one of them; empty for all. All that matches is one site.
+	MXSuffixes []string `json:"mxSuffixes,omitempty"`
 	// Messages per PerSeconds, at most Burst at once; 0 for no such limit.
 	Messages   int `json:"messages,omitempty"`
 	PerSeconds int `json:"perSeconds,omitempty"`
@@ -371,6 +374,23 @@ type Domain struct {
 	Keys []DKIMKey `json:"keys,omitempty"`
 	// Suppression is what becomes of mail for recipients that bounced; nil for nothing.
 	Suppression *Suppression `json:"suppression,omitempty"`
+	// Weight is its share where several sender domains wait for a site; 0 for DefaultWeight.
+	Weight int `json:"weight,omitempty"`
+	// Priorities give mail a priority by its header, where the client gave none; the first that matches does.
+	Priorities []PriorityRule `json:"priorities,omitempty"`
+}
+
+// DefaultWeight is the share of a sender domain that has no other.
+const DefaultWeight = 10
+
+// PriorityRule gives mail a priority.
+type PriorityRule struct {
+	// Header is the name of a field.
+	Header string `json:"header"`
+	// Values are what the field may hold, in any case; "*" in one stands for anything. Empty for any value.
+	Values []string `json:"values,omitempty"`
+	// Priority is -9 to 9 (RFC 6710).
+	Priority int `json:"priority"`
 }
 
 // SuppressionAction is what becomes of mail for a recipient that failed for good lately.

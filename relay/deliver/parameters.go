@@ -21,6 +21,9 @@ func (s *conn) mailCommand(e *envelope.Envelope) string {
 	if e.UTF8 {
 		command += " SMTPUTF8"
 	}
+	if e.Priority != 0 && s.offers("MT-PRIORITY") {
+		command += " MT-PRIORITY=" + strconv.Itoa(e.Priority) // RFC 6710 §4.4
+	}
 	if !s.passesDSN() {
 		return command
 	}

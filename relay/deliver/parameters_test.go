@@ -46,6 +46,25 @@ func TestDSNParametersAreForThoseWhoKnowThem(t *testing.T) {
 	}
 }
 
+func TestPriorityIsPassedOnToThoseWhoKnowIt(t *testing.T) {
+	for _, tc := range []struct {
+		priority int
+		offer    []string
+		want     string
+	}{
+		{7, []string{"MT-PRIORITY"}, "MT-PRIORITY=7"}, {-9, []string{"MT-PRIORITY"}, "MT-PRIORITY=-9"},
+		{0, []string{"MT-PRIORITY"}, ""}, {7, nil, ""},
+	} {
+		s := newSink(t, smtptest.Options{Offer: tc.offer, Without: []string{"SIZE"}})
+		e := mail("a@x.test")
+		e.Priority = tc.priority
+		wantReplies(t, do(t, newClient(t), e, plan(hop(s.Port()))), "250 2.0.0 kept")
+		if m := s.Messages(); len(m) != 1 || m[0].Params != tc.want {
+			t.Errorf("%+v: %+v", tc, m)
+		}
+	}
+}
+
 func TestAFailureIsHandedOverToNobody(t *testing.T) {
 	p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{"EHLO": {ehlo("DSN")}, "RCPT": {smtptest.Reply("550 5.1.1 no")}}})
 	o := newClient(t).Do(t.Context(), "relay.test", mail("a@x.test"), open, plan(hop(p.Port())))[0]

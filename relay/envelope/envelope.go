@@ -57,6 +57,8 @@ type Envelope struct {
 	EnvelopeID string `json:"envelopeID,omitempty"`
 	// Return is the RET of MAIL: how much of the message a failure DSN returns (RFC 3461 §4.3).
 	Return Return `json:"return,omitempty"`
+	// Priority orders it among the mail of its sender: LowestPriority to HighestPriority, 0 for the usual (RFC 6710).
+	Priority int `json:"priority,omitempty"`
 	// Held is the reason for which an admin holds the entry; empty when nobody does.
 	Held string `json:"held,omitempty"`
 	// Released says that an admin let it go after it was held: a directive that was in force then holds it no more.
@@ -78,6 +80,9 @@ func (e *Envelope) Due() time.Time {
 	}
 	return due
 }
+
+// Class is that of its priority.
+func (e *Envelope) Class() Class { return ClassOf(e.Priority) }
 
 // Attempts is the highest number of attempts made for any of the recipients.
 func (e *Envelope) Attempts() int {

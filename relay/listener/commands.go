@@ -87,7 +87,7 @@ func (s *session) hello(verb, name string) error {
 // extensions are those in force: none that is not kept.
 func (s *session) extensions() []string {
 	offers := []string{
-		"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8", "DSN",
+		"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "SMTPUTF8", "DSN", "MT-PRIORITY",
 		"SIZE " + strconv.FormatInt(s.settings.MaxBytes, 10),
 	}
 	if s.offersTLS() && s.listener.certificate.usable() {
@@ -185,6 +185,7 @@ func (s *session) mailFrom(ctx context.Context, args string) {
 	}
 	s.Trusted = s.trusted()
 	s.ReversePath, s.Size, s.SMTPUTF8, s.EnvelopeID, s.Return = path, p.size, p.utf8, p.envelopeID, p.returns
+	s.Priority = p.priority
 	s.UTF8 = envelope.NeedsUTF8(path)
 	if err := s.handler.Mail(ctx, &s.Session); err != nil {
 		s.reset()

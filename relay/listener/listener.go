@@ -84,6 +84,8 @@ type Session struct {
 	// EnvelopeID and Return are the ENVID and RET of MAIL (RFC 3461), as in envelope.Envelope.
 	EnvelopeID string
 	Return     envelope.Return
+	// Priority is the MT-PRIORITY of MAIL (RFC 6710); nil when there was none.
+	Priority *int
 	// Recipients accepted so far: address, and what RCPT said about notices.
 	Recipients []envelope.Recipient
 }

@@ -24,6 +24,7 @@ type mailParams struct {
 	utf8       bool
 	returns    envelope.Return
 	envelopeID string
+	priority   *int
 }
 
 // rcptParams are those of RCPT.
@@ -32,8 +33,8 @@ type rcptParams struct {
 	original string
 }
 
-// parseMailParams takes SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461) and, where
-// AUTH is offered, AUTH (RFC 4954 §5), which is not relied on. Its error is a reply.
+// parseMailParams takes SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461), MT-PRIORITY
+// (RFC 6710) and, where AUTH is offered, AUTH (RFC 4954 §5), which is not relied on. Its error is a reply.
 func parseMailParams(params []string, maxBytes int64, auth bool) (p mailParams, err error) {
 	err = eachParam(params, func(name, value string) error {
 		var err error
@@ -47,6 +48,8 @@ func parseMailParams(params []string, maxBytes int64, auth bool) (p mailParams, 
 			p.returns, err = parseReturn(value)
 		case name == "ENVID":
 			p.envelopeID, err = parseEnvelopeID(value)
+		case name == "MT-PRIORITY":
+			p.priority, err = parsePriority(value)
 		case name == "AUTH" && auth && value != "":
 		default:
 			return unsupported(name)
@@ -127,6 +130,19 @@ func parseEnvelopeID(value string) (string, error) {
 		return "", badParam("ENVID is xtext of at most %d octets", maxEnvelopeID)
 	}
 	return id, nil
+}
+
+// parsePriority takes a digit, with a sign where it is below 0 (RFC 6710 §3).
+func parsePriority(value string) (*int, error) {
+	digit := strings.TrimPrefix(value, "-")
+	if len(digit) != 1 || digit[0] < '0' || digit[0] > '9' || value == "-0" {
+		return nil, badParam("MT-PRIORITY is a number from %d to %d", envelope.LowestPriority, envelope.HighestPriority)
+	}
+	priority := int(digit[0] - '0')
+	if digit != value {
+		priority = -priority
+	}
+	return &priority, nil
 }
 
 func parseNotify(value string) (envelope.Notify, error) {

@@ -88,6 +88,23 @@ func TestRcptParams(t *testing.T) {
 	}
 }
 
+func TestPriorityParameter(t *testing.T) {
+	for value, want := range map[string]int{"0": 0, "9": 9, "-9": -9, "4": 4, "-1": -1} {
+		p, err := parseMailParams([]string{"mt-priority=" + value}, 1, false)
+		if err != nil || p.priority == nil || *p.priority != want {
+			t.Errorf("%q: %+v, %v", value, p, err)
+		}
+	}
+	for _, value := range []string{"", "10", "-10", "-0", "+4", "00", "x", "-", "4.0", "4 "} {
+		if _, err := parseMailParams([]string{"MT-PRIORITY=" + value}, 1, false); code(err) != "501 5.5.4" {
+			t.Errorf("%q: %v, want 501", value, err)
+		}
+	}
+	if p, err := parseMailParams(nil, 1, false); err != nil || p.priority != nil {
+		t.Errorf("without it: %+v, %v", p, err)
+	}
+}
+
 // code is what a reply in err begins with.
 func code(err error) string {
 	var r reply.Reply

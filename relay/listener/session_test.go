@@ -137,7 +137,7 @@ func TestOffers(t *testing.T) {
 
 func expectOffers(t *testing.T, p *peer, more string) {
 	t.Helper()
-	want := "250-mx.example.com\n250-PIPELINING\n250-8BITMIME\n250-ENHANCEDSTATUSCODES\n250-CHUNKING\n250-SMTPUTF8\n250-DSN\n250 SIZE 1048576"
+	want := "250-mx.example.com\n250-PIPELINING\n250-8BITMIME\n250-ENHANCEDSTATUSCODES\n250-CHUNKING\n250-SMTPUTF8\n250-DSN\n250-MT-PRIORITY\n250 SIZE 1048576"
 	if more != "" {
 		want = strings.Replace(want, "250 SIZE", "250-SIZE", 1) + "\n250 " + more
 	}

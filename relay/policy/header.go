@@ -24,6 +24,8 @@ type Verdict struct {
 	Tenant string
 	// Sign says that the message must be signed as Tenant.
 	Sign bool
+	// Priority is what the rules of Tenant make of the header; 0 where none matches.
+	Priority int
 	// NoDate and NoMessageID say that the message lacks these fields.
 	NoDate, NoMessageID bool
 }
@@ -49,6 +51,7 @@ func (p *Policy) Header(c Client, header []byte) (Verdict, error) {
 		NoDate:      message.Count(fields, "Date") == 0,
 		NoMessageID: message.Count(fields, "Message-ID") == 0,
 	}
+	v.Priority = priorityOf(fields, p.domains[from].Priorities)
 	return p.signing(v, from)
 }
 

@@ -362,14 +362,15 @@ func TestReceived(t *testing.T) {
 		t.Error(diff)
 	}
 	for want, change := range map[string]func(t *Trace){
-		"\twith ESMTPS id ":     func(t *Trace) { t.User = "" },
-		"\twith ESMTPA id ":     func(t *Trace) { t.TLS = nil },
-		"\twith ESMTP id ":      func(t *Trace) { t.TLS, t.User = nil, "" },
-		"\twith SMTP id ":       func(t *Trace) { t.ESMTP = false },
-		"\twith UTF8SMTPSA id ": func(t *Trace) { t.UTF8 = true },
-		"\twith UTF8SMTPS id ":  func(t *Trace) { t.UTF8, t.User = true, "" },
-		"\twith UTF8SMTP id ":   func(t *Trace) { t.UTF8, t.TLS, t.User = true, nil, "" },
-		"([IPv6:::1])\r\n":      func(t *Trace) { t.Remote = netip.IPv6Loopback() },
+		"\twith ESMTPS id ":      func(t *Trace) { t.User = "" },
+		"\twith ESMTPA id ":      func(t *Trace) { t.TLS = nil },
+		"\twith ESMTP id ":       func(t *Trace) { t.TLS, t.User = nil, "" },
+		"\twith SMTP id ":        func(t *Trace) { t.ESMTP = false },
+		"\twith UTF8SMTPSA id ":  func(t *Trace) { t.UTF8 = true },
+		"\twith UTF8SMTPS id ":   func(t *Trace) { t.UTF8, t.User = true, "" },
+		"\twith UTF8SMTP id ":    func(t *Trace) { t.UTF8, t.TLS, t.User = true, nil, "" },
+		"org>\r\n\tPRIORITY -3;": func(t *Trace) { t.Priority = -3 },
+		"([IPv6:::1])\r\n":       func(t *Trace) { t.Remote = netip.IPv6Loopback() },
 		" id 0abc;\r\n": func(t *Trace) {
 			t.Recipients = []envelope.Recipient{{Address: "b@example.org"}, {Address: "c@example.org"}}
 		},

@@ -3,6 +3,7 @@ package policy
 import (
 	"crypto/tls"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,7 +29,9 @@ type Trace struct {
 	TLS   *tls.ConnectionState
 	// Recipients: a single one is named. Several are not, because each would learn of the others.
 	Recipients []envelope.Recipient
-	Now        time.Time
+	// Priority is named unless it is 0 (RFC 6710 §7).
+	Priority int
+	Now      time.Time
 }
 
 // Received is the field, folded, with the CRLF at its end. Every part of it is checked or ours: none can break it.
@@ -43,6 +46,9 @@ func (t Trace) Received() []byte {
 	words = append(words, "by "+t.Hostname+" (Postrider)", "with "+t.protocol()+" id "+string(t.ID))
 	if len(t.Recipients) == 1 {
 		words = append(words, "for <"+t.Recipients[0].Address+">")
+	}
+	if t.Priority != 0 {
+		words = append(words, "PRIORITY "+strconv.Itoa(t.Priority))
 	}
 	date := t.Now.UTC().Format(dateFormat)
 	return []byte("Received: " + strings.Join(words, "\r\n\t") + ";\r\n\t" + date + "\r\n")

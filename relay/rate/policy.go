@@ -1,9 +1,12 @@
 package rate
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
@@ -15,19 +18,29 @@ type stage struct {
 	// everywhere are those without a filter on destinations.
 	everywhere   []*policy
 	destinations map[string][]*policy
+	// providers are those with MX suffixes and without destinations, by suffix.
+	providers map[string][]*policy
 }
 
 func (st *stage) add(p *policy, destinations []string) {
-	if len(destinations) == 0 {
+	switch {
+	case len(destinations) > 0:
+		st.destinations = addTo(st.destinations, setOf(destinations), p)
+	case len(p.suffixes) > 0:
+		st.providers = addTo(st.providers, p.suffixes, p)
+	default:
 		st.everywhere = append(st.everywhere, p)
-		return
 	}
-	if st.destinations == nil {
-		st.destinations = map[string][]*policy{}
+}
+
+func addTo(index map[string][]*policy, names map[string]struct{}, p *policy) map[string][]*policy {
+	if index == nil {
+		index = map[string][]*policy{}
 	}
-	for domain := range setOf(destinations) {
-		st.destinations[domain] = append(st.destinations[domain], p)
+	for name := range names {
+		index[name] = append(index[name], p)
 	}
+	return index
 }
 
 // applying yields the policies that apply to s, each once.
@@ -35,7 +48,17 @@ func (st *stage) applying(s Subject) iter.Seq[*policy] {
 	return func(yield func(*policy) bool) {
 		for _, list := range [...][]*policy{st.everywhere, st.destinations[s.DestinationDomain]} {
 			for _, p := range list {
-				if p.covers(s.SenderDomain) && !yield(p) {
+				if p.covers(s) && !yield(p) {
+					return
+				}
+			}
+		}
+		if len(st.providers) == 0 || len(s.MXHosts) == 0 {
+			return
+		}
+		for suffix := range domainsOf(s.MXHosts[0]) {
+			for _, p := range st.providers[suffix] {
+				if p.covers(s) && !yield(p) {
 					return
 				}
 			}
@@ -50,9 +73,11 @@ func (st *stage) byIdentity(into map[identity]*policy) map[identity]*policy {
 	for _, p := range st.everywhere {
 		into[p.identity] = p
 	}
-	for _, list := range st.destinations {
-		for _, p := range list {
-			into[p.identity] = p
+	for _, index := range [...]map[string][]*policy{st.destinations, st.providers} {
+		for _, list := range index {
+			for _, p := range list {
+				into[p.identity] = p
+			}
 		}
 	}
 	return into
@@ -69,6 +94,10 @@ type identity struct {
 type policy struct {
 	identity
 	senders map[string]struct{}
+	// suffixes are those of the MX hosts that it is about, none of which ends in another; empty for all.
+	suffixes map[string]struct{}
+	// provider is the key of the only bucket where there are suffixes and the key is Site.
+	provider string
 	// interval is the time in which one message flows back into a bucket; 0 when messages are not limited.
 	interval time.Duration
 	// depth is the time in which an empty bucket fills: burst × interval.
@@ -95,6 +124,9 @@ func newPolicy(c config.RatePolicy) *policy {
 		messages:       c.MessagesPerConnection,
 		buckets:        map[string]*bucket{},
 		sweepAt:        fewBuckets,
+	}
+	if len(c.MXSuffixes) > 0 {
+		p.suffixes, p.provider = shortest(c.MXSuffixes), "*."+slices.Min(c.MXSuffixes)
 	}
 	if c.Messages > 0 && c.PerSeconds > 0 {
 		p.interval = divideUp(time.Duration(c.PerSeconds)*time.Second, c.Messages)
@@ -130,12 +162,52 @@ func setOf(names []string) map[string]struct{} {
 	return set
 }
 
-func (p *policy) covers(senderDomain string) bool {
-	if len(p.senders) == 0 {
+// covers says whether p is about mail of the sender domain, and about the provider: all MX hosts must be its own.
+func (p *policy) covers(s Subject) bool {
+	if len(p.senders) > 0 {
+		if _, ok := p.senders[s.SenderDomain]; !ok {
+			return false
+		}
+	}
+	if len(p.suffixes) == 0 {
 		return true
 	}
-	_, ok := p.senders[senderDomain]
-	return ok
+	for _, host := range s.MXHosts {
+		if !endsIn(host, p.suffixes) {
+			return false
+		}
+	}
+	return len(s.MXHosts) > 0
+}
+
+// shortest are the suffixes without those that end in another.
+func shortest(suffixes []string) map[string]struct{} {
+	all, short := setOf(suffixes), map[string]struct{}{}
+	for suffix := range all {
+		if _, above, more := strings.Cut(suffix, "."); !more || !endsIn(above, all) {
+			short[suffix] = struct{}{}
+		}
+	}
+	return short
+}
+
+// endsIn says whether a host is one of the suffixes, or ends in a dot and one of them.
+func endsIn(host string, suffixes map[string]struct{}) bool {
+	for domain := range domainsOf(host) {
+		if _, ok := suffixes[domain]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// domainsOf yields a name and all domains that it is in.
+func domainsOf(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for more := true; more && yield(name); {
+			_, name, more = strings.Cut(name, ".")
+		}
+	}
 }
 
 func (p *policy) keyOf(s Subject) string {
@@ -145,7 +217,7 @@ func (p *policy) keyOf(s Subject) string {
 	case config.KeySender:
 		return s.Sender
 	default:
-		return s.Site
+		return cmp.Or(p.provider, s.Site)
 	}
 }
 

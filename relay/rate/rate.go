@@ -16,6 +16,8 @@ import (
 type Subject struct {
 	// Site is the next hop: the domains that share their MX hosts. Key Site.
 	Site string
+	// MXHosts are the MX hosts of the destination; none when its mail does not go by MX, or they are not known.
+	MXHosts []string
 	// DestinationDomain is the recipients' domain; policies may be limited to some.
 	DestinationDomain string
 	// SenderDomain is the SendingDomain, else the domain of the reverse path; policies may be limited to some.

@@ -334,6 +334,51 @@ func TestConnectionsGrantedBySitePolicies(t *testing.T) {
 	}
 }
 
+// A provider's rule is about a domain only if all of its MX hosts are the provider's, and has one bucket whatever their
+// names.
+func TestProviderIsOneBucket(t *testing.T) {
+	l := New(time.Now)
+	l.Configure([]config.RatePolicy{
+		{Name: "ms", Stage: config.StageDelivery, Key: config.KeySite, MXSuffixes: []string{"outlook.test", "mail.outlook.test", "mx.ms"}, MaxConnections: 2},
+		{Name: "eu", Stage: config.StageDelivery, Key: config.KeySite, MXSuffixes: []string{"mx.ms"}, DestinationDomains: []string{"eu.test"}, MaxConnections: 1},
+		{Name: "per", Stage: config.StageDelivery, Key: config.KeySenderDomain, MXSuffixes: []string{"sender.test"}, MaxConnections: 1},
+	})
+	subject := func(destination, sender string, hosts ...string) Subject {
+		return Subject{Site: destination, DestinationDomain: destination, SenderDomain: sender, MXHosts: hosts}
+	}
+	for i, step := range []struct {
+		s    Subject
+		want Bucket // that refuses
+	}{
+		{subject("a.test", "s", "a.mail.outlook.test"), Bucket{}},
+		{subject("mixed.test", "s", "a.outlook.test", "mx.other.test"), Bucket{}},
+		{subject("mixed.test", "s", "mx.other.test", "a.outlook.test"), Bucket{}},
+		{subject("fake.test", "s", "myoutlook.test"), Bucket{}},
+		{subject("none.test", "s"), Bucket{}},
+		{subject("eu.test", "s", "eu.mx.ms"), Bucket{}},
+		{subject("b.test", "s", "b.outlook.test", "mx.ms"), Bucket{"ms", "*.mail.outlook.test"}},
+		{subject("eu.test", "s", "other.test"), Bucket{}},
+		{subject("c.test", "s", "c.sender.test"), Bucket{}},
+		{subject("d.test", "z", "d.sender.test"), Bucket{}},
+		{subject("d.test", "s", "d.sender.test"), Bucket{"per", "s"}},
+	} {
+		_, wait := l.Acquire(step.s)
+		if got := (Bucket{}); wait != nil {
+			if got = wait.Bucket; got != step.want {
+				t.Errorf("%d: %+v: refused by %+v, want %+v", i, step.s, got, step.want)
+			}
+		} else if step.want != got {
+			t.Errorf("%d: %+v: let go, want %+v", i, step.s, step.want)
+		}
+	}
+	if n, ok := l.Connections(subject("eu.test", "s", "eu.mx.ms")); n != 2 || !ok {
+		t.Errorf("%d connections, %v", n, ok)
+	}
+	if _, ok := l.Connections(subject("a.test", "s", "a.test")); ok {
+		t.Error("a limit for others")
+	}
+}
+
 func TestSizesAreTheStrictest(t *testing.T) {
 	l := New(time.Now)
 	l.Configure([]config.RatePolicy{
@@ -342,13 +387,16 @@ func TestSizesAreTheStrictest(t *testing.T) {
 		{Name: "news", Stage: config.StageDelivery, Key: config.KeySenderDomain, SenderDomains: []string{"news.test"}, MessagesPerConnection: 99},
 		{Name: "in", Stage: config.StageAccept, Key: config.KeySender, RecipientsPerMessage: 1},
 	})
-	for s, want := range map[Subject][2]int{
-		{}:                              {50, 10},
-		{DestinationDomain: "big.test"}: {20, 10},
-		{SenderDomain: "news.test"}:     {50, 10},
+	for _, tc := range []struct {
+		subject              Subject
+		recipients, messages int
+	}{
+		{Subject{}, 50, 10},
+		{Subject{DestinationDomain: "big.test"}, 20, 10},
+		{Subject{SenderDomain: "news.test"}, 50, 10},
 	} {
-		if recipients, messages := l.Sizes(s); recipients != want[0] || messages != want[1] {
-			t.Errorf("%+v: %d recipients, %d messages; want %v", s, recipients, messages, want)
+		if recipients, messages := l.Sizes(tc.subject); recipients != tc.recipients || messages != tc.messages {
+			t.Errorf("%+v: %d recipients, %d messages", tc, recipients, messages)
 		}
 	}
 	if recipients, messages := New(time.Now).Sizes(Subject{}); recipients != 0 || messages != 0 {

@@ -46,7 +46,7 @@ func TestRoutesToMailboxesAndPrimaries(t *testing.T) {
 		if tc.domain != "up.test" && p.Hops[0].TLS != config.HopOpportunistic {
 			t.Errorf("%s: TLS %s", tc.domain, p.Hops[0].TLS)
 		}
-		if site := r.Site(t.Context(), "", tc.domain); site != p.Site {
+		if site, _ := r.Site(t.Context(), "", tc.domain); site != p.Site {
 			t.Errorf("%s: site %s, plan says %s", tc.domain, site, p.Site)
 		}
 	}

@@ -45,7 +45,8 @@ func (r *Router) planMX(ctx context.Context, route *route, domain string) (Plan,
 	case len(records) == 1 && records[0].Host == ".":
 		return Plan{}, failed(556, "5.1.10", "%s: the domain takes no mail (null MX)", domain)
 	}
-	plan := Plan{Route: route.name, Site: mxSite(domain, records)}
+	plan := Plan{Route: route.name}
+	plan.Site, plan.MXHosts = r.mxSite(domain, records)
 	implicit := len(records) == 0
 	if implicit {
 		records = []dns.MX{{Host: domain}}

@@ -25,8 +25,9 @@ var lastResort = config.Route{Name: "mx", MX: &config.MX{Port: 25}}
 type Plan struct {
 	// Route is the name of the route that matched; "mx" for the last resort.
 	Route string
-	// Site names the set of next hops, see Router.Site.
-	Site string
+	// Site names the set of next hops, MXHosts are those that the domain's MX records name; see Router.Site.
+	Site    string
+	MXHosts []string
 	// Hops are to be tried in this order. There is at least one, and each has at least one address.
 	Hops []Hop
 	// Skipped says that a host goes before all of these that cannot be asked for the moment: it is down, or DNS does not
@@ -86,6 +87,8 @@ type Router struct {
 	self    self
 	egress  families
 	tokens  map[token.Settings]*token.Source
+	// providers are those that rate policies name.
+	providers providers
 	// shuffle is rand.Shuffle, but in tests.
 	shuffle func(n int, swap func(i, j int))
 }
@@ -95,7 +98,7 @@ type Router struct {
 func New(o Options) (*Router, error) {
 	r := &Router{
 		dns: o.Resolver, health: o.Health, relayed: make(map[string]bool), shuffle: rand.Shuffle,
-		tokens: make(map[token.Settings]*token.Source),
+		tokens: make(map[token.Settings]*token.Source), providers: newProviders(o.Config.Relay.Policies),
 	}
 	if r.health == nil {
 		r.health = func(health.Key) health.State { return health.State{} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -229,7 +230,7 @@ func TestRoutes(t *testing.T) {
 		if err != nil || p.Route != tc.route || show(p) != tc.hops {
 			t.Errorf("%s: %s by %s, %v", tc.domain, show(p), p.Route, err)
 		}
-		if site := r.Site(t.Context(), e.SenderDomain(), e.Domain); site != p.Site || !strings.HasPrefix(site, tc.site) {
+		if site, _ := r.Site(t.Context(), e.SenderDomain(), e.Domain); site != p.Site || !strings.HasPrefix(site, tc.site) {
 			t.Errorf("%s: site %s, plan says %s", tc.domain, site, p.Site)
 		}
 	}
@@ -308,7 +309,7 @@ func TestSmartHostsWithoutTheirFiles(t *testing.T) {
 
 func TestSite(t *testing.T) {
 	r := newRouter(t, config.Relay{}, "")
-	site := func(domain string) string { return r.Site(t.Context(), "", domain) }
+	site := func(domain string) string { s, _ := r.Site(t.Context(), "", domain); return s }
 	if a, b := site("two.test"), site("owt.test"); a != b || !strings.HasPrefix(a, "a.test+1~") {
 		t.Errorf("the same hosts are %s and %s", a, b)
 	}
@@ -320,6 +321,51 @@ func TestSite(t *testing.T) {
 		if got := site(domain); got != want {
 			t.Errorf("%s is site %s", domain, got)
 		}
+	}
+}
+
+// Policies whose suffixes overlap are about one provider, and every MX host must be its own, on a label's boundary.
+func TestProviderIsOneSite(t *testing.T) {
+	policies := []config.RatePolicy{
+		{MXSuffixes: []string{"googlemail.test", "google.test"}},
+		{MXSuffixes: []string{"google.test"}},
+		{MXSuffixes: []string{"protection.outlook.test", "mx.microsoft"}},
+		{MXSuffixes: []string{"eu.protection.outlook.test", "hotmail.test"}},
+		{DestinationDomains: []string{"a.test"}},
+	}
+	for name, tc := range map[string]struct {
+		hosts []string
+		site  string
+	}{
+		"its own name":        {[]string{"google.test"}, "*.google.test"},
+		"below":               {[]string{"a.l.google.test", "b.google.test"}, "*.google.test"},
+		"two suffixes":        {[]string{"a.google.test", "b.googlemail.test"}, "*.google.test"},
+		"not on a label":      {[]string{"mygoogle.test"}, ""},
+		"a stranger among":    {[]string{"a.google.test", "mx.backup.test"}, ""},
+		"a stranger first":    {[]string{"mx.backup.test", "a.google.test"}, ""},
+		"a name per domain":   {[]string{"acme-test.mail.protection.outlook.test"}, "*.eu.protection.outlook.test"},
+		"and another":         {[]string{"x.y.mx.microsoft"}, "*.eu.protection.outlook.test"},
+		"joined by a part":    {[]string{"mx.hotmail.test"}, "*.eu.protection.outlook.test"},
+		"of no one policy":    {[]string{"mx.hotmail.test", "x.mx.microsoft"}, ""},
+		"of two providers":    {[]string{"a.google.test", "x.mx.microsoft"}, ""},
+		"no host is nobody's": {nil, ""},
+	} {
+		for range 4 {
+			p := newProviders(policies)
+			if site, known := p.of(tc.hosts); known != (tc.site != "") || known && site != tc.site {
+				t.Errorf("%s: %q, %v", name, site, known)
+			}
+			rand.Shuffle(len(policies), func(i, j int) { policies[i], policies[j] = policies[j], policies[i] })
+		}
+	}
+	r := newRouter(t, config.Relay{Policies: []config.RatePolicy{{MXSuffixes: []string{"test"}}}}, "")
+	for _, domain := range []string{"one.test", "two.test"} {
+		if site, hosts := r.Site(t.Context(), "", domain); site != "*.test" || len(hosts) == 0 {
+			t.Errorf("%s is at %s, %v", domain, site, hosts)
+		}
+	}
+	if site, hosts := r.Site(t.Context(), "", "bare.test"); site != "bare.test" || hosts != nil {
+		t.Errorf("a domain without MX is at %s, %v", site, hosts)
 	}
 }
 

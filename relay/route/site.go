@@ -17,30 +17,35 @@ import (
 // The name depends on the set of hosts alone, not on their order or preference. For one host it is that host,
 // "mx.example.com"; for more it is the first of them in the alphabet, how many more there are and a digest of the
 // whole set, "mx1.example.com+2~1f0a93c4", so that no two sets share a name. A host that the configuration names has
-// its port, "smtp.example.com:587".
-func (r *Router) Site(ctx context.Context, senderDomain, domain string) string {
+// its port, "smtp.example.com:587". Where the mxSuffixes of rate policies name a provider, all domains whose hosts are
+// that provider's are one site, "*.mail.example.com".
+//
+// The hosts are those that the domain's MX records name; none when mail for it does not go by MX.
+func (r *Router) Site(ctx context.Context, senderDomain, domain string) (site string, hosts []string) {
 	route := r.match(senderDomain, domain)
 	if route.fixed != nil {
-		return route.site
+		return route.site, nil
 	}
 	records, err := r.dns.MX(ctx, domain)
 	if err != nil {
-		return domain
+		return domain, nil
 	}
-	return mxSite(domain, records)
+	return r.mxSite(domain, records)
 }
 
-func mxSite(domain string, records []dns.MX) string {
-	var hosts []string
+func (r *Router) mxSite(domain string, records []dns.MX) (site string, hosts []string) {
 	for _, mx := range records {
 		if mx.Host != "." {
 			hosts = append(hosts, mx.Host)
 		}
 	}
 	if len(hosts) == 0 {
-		return domain
+		return domain, nil
 	}
-	return siteName(hosts)
+	if site, known := r.providers.of(hosts); known {
+		return site, hosts
+	}
+	return siteName(hosts), hosts
 }
 
 func fixedSite(hops []fixedHop) string {
@@ -53,8 +58,7 @@ func fixedSite(hops []fixedHop) string {
 
 // siteName is the name of a set of hosts.
 func siteName(hosts []string) string {
-	slices.Sort(hosts)
-	hosts = slices.Compact(hosts)
+	hosts = slices.Compact(slices.Sorted(slices.Values(hosts)))
 	if len(hosts) == 1 {
 		return hosts[0]
 	}

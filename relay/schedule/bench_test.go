@@ -15,11 +15,13 @@ import (
 // nothing is a store without entries.
 type nothing struct{}
 
-func (nothing) Due(from spool.Cursor, _ time.Time, _ int) ([]spool.Item, spool.Cursor, error) {
+func (nothing) Due(_ envelope.Class, from spool.Cursor, _ time.Time, _ int) ([]spool.Item, spool.Cursor, error) {
 	return nil, from, nil
 }
-func (nothing) Postpone([]envelope.Key, func() time.Time) error   { return nil }
-func (nothing) PullIn([]envelope.Key, time.Time, time.Time) error { return nil }
+func (nothing) Postpone([]envelope.Key, func() time.Time) error { return nil }
+func (nothing) PullIn([]envelope.Key, func(int) time.Time, time.Time) (int, error) {
+	return 0, nil
+}
 
 // BenchmarkJob is the schedule's share of one message: Wake, Next and Done.
 func BenchmarkJob(b *testing.B) {

@@ -24,6 +24,9 @@ func (d *deque[T]) pushFront(v T) {
 	d.count++
 }
 
+// front is the first element; there must be one.
+func (d *deque[T]) front() T { return d.ring[d.head] }
+
 // pop takes the first element; the zero value when there is none.
 func (d *deque[T]) pop() T {
 	var none T

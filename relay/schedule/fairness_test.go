@@ -19,7 +19,7 @@ import (
 
 func TestTenantsTakeTurns(t *testing.T) {
 	f := newShelf(t)
-	one := func(context.Context, string, string) string { return "mx.example" }
+	one := func(context.Context, string, string) (string, []string) { return "mx.example", nil }
 	simulate(t, Options{Store: f, Site: one}, nil, func(s *Scheduler, _ *rate.Limiter) {
 		s.Wake(f.put(200, "bulk.example", "a.example", time.Now())...)
 		s.Wake(f.put(10, "reset.example", "b.example", time.Now())...)
@@ -209,7 +209,7 @@ func storm(t *testing.T, seed uint64) {
 	limiter := rate.New(time.Now)
 	var flying sync.Map
 	s := start(t, Options{Store: store, Limiter: limiter, ReadyPerSite: 20, MaxReady: 60, MaxInFlight: 12,
-		MaxConnectionsPerSite: 4, Site: func(_ context.Context, _, domain string) string { return domain[:1] }})
+		MaxConnectionsPerSite: 4, Site: func(_ context.Context, _, domain string) (string, []string) { return domain[:1], nil }})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var all sync.WaitGroup
@@ -294,7 +294,7 @@ func TestShutdownLeavesNothing(t *testing.T) {
 	f := newShelf(t)
 	before := runtime.NumGoroutine()
 	limiter := rate.New(time.Now)
-	blocked := func(ctx context.Context, _, domain string) string { <-ctx.Done(); return domain }
+	blocked := func(ctx context.Context, _, domain string) (string, []string) { <-ctx.Done(); return domain, nil }
 	s := New(Options{Store: f, Limiter: limiter, Site: blocked})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -7,12 +7,12 @@ import (
 	"github.com/postrider/postrider/relay/rate"
 )
 
-// gate is where lanes wait, in order, for one bucket of a rate policy. It opens when the bucket may have something
+// gate is where lanes wait, in turns as at a site, for one bucket of a rate policy. It opens when the bucket may have something
 // again, and hands out jobs in its turn until the bucket refuses: a thousand lanes that wait for one token cost
 // one question, not a thousand.
 type gate struct {
 	bucket rate.Bucket
-	lanes  deque[*lane]
+	turns  turns
 	// open says that it stands in the scheduler's turns.
 	open bool
 	// until is when it opens; zero when a release opens it.
@@ -31,7 +31,7 @@ func newGates() gates { return gates{byBucket: map[rate.Bucket]*gate{}} }
 // gate makes a lane wait for the bucket that refused it.
 func (s *Scheduler) gate(l *lane, w *rate.Wait) {
 	if l.limited != w.Bucket {
-		l.limited, l.since = w.Bucket, s.o.Now()
+		l.limited, l.since = w.Bucket, time.Now()
 	}
 	l.gated = true
 	g := s.gates.byBucket[w.Bucket]
@@ -39,7 +39,7 @@ func (s *Scheduler) gate(l *lane, w *rate.Wait) {
 		g = &gate{bucket: w.Bucket, index: -1}
 		s.gates.byBucket[w.Bucket] = g
 	}
-	g.lanes.pushBack(l)
+	g.turns.push(l, s.weight(l))
 	s.shut(g, w.Until)
 }
 
@@ -59,25 +59,25 @@ func (s *Scheduler) shut(g *gate, until time.Time) {
 // take hands out a job of the first lane that may go. A lane whose site may not goes back to its site's turns, so
 // that it keeps nobody waiting here.
 func (g *gate) take(s *Scheduler) (*Job, bool) {
-	for g.lanes.len() > 0 {
-		l := g.lanes.pop()
-		if at := l.tenant.site; at.full() || s.greedy(at) {
+	for !g.turns.empty() {
+		p := g.turns.first()
+		l := p.lane()
+		if at := l.queue.site; at.full() || s.greedy(at) {
+			g.turns.remove(p)
 			s.run(l)
 			continue
 		}
 		job, wait := s.launch(l)
-		if job != nil {
-			if l.queue.len() > 0 {
-				g.lanes.pushBack(l)
-			}
+		switch {
+		case job != nil:
+			g.turns.launched(p)
 			return job, s.settleGate(g)
-		}
-		if wait.Bucket == g.bucket {
-			g.lanes.pushFront(l)
+		case wait.Bucket == g.bucket:
 			g.open = false
 			s.shut(g, wait.Until)
 			return nil, false
 		}
+		g.turns.remove(p)
 		s.gate(l, wait)
 	}
 	return nil, s.settleGate(g)
@@ -85,7 +85,7 @@ func (g *gate) take(s *Scheduler) (*Job, bool) {
 
 // settleGate drops a gate that nobody waits at, and says whether it stays open.
 func (s *Scheduler) settleGate(g *gate) bool {
-	if g.lanes.len() > 0 {
+	if !g.turns.empty() {
 		return true
 	}
 	g.open = false

@@ -1,14 +1,10 @@
 package schedule
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/postrider/postrider/relay/config"
@@ -16,160 +12,6 @@ import (
 	"github.com/postrider/postrider/relay/rate"
 	"github.com/postrider/postrider/relay/spool"
 )
-
-// shelf is a due index in memory. It lets time be simulated, which a store with files does not. Its cursors are
-// those of a real store, each given a meaning here.
-type shelf struct {
-	mu      sync.Mutex
-	items   map[envelope.Key]spool.Item
-	cursors []spool.Cursor
-	places  map[string]spool.Item // by cursor: the item it stands behind
-	reads   int
-}
-
-func newShelf(t *testing.T) *shelf {
-	return &shelf{items: map[envelope.Key]spool.Item{}, cursors: cursors(t, 1000), places: map[string]spool.Item{}}
-}
-
-// cursors are n different ones.
-func cursors(t *testing.T, n int) []spool.Cursor {
-	t.Helper()
-	store := newStore(t)
-	add(t, store, n, "s.example", "d.example", time.Unix(1, 0))
-	var all []spool.Cursor
-	var from spool.Cursor
-	for range n {
-		_, after, err := store.Due(from, time.Now(), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all, from = append(all, after), after
-	}
-	return all
-}
-
-func inOrder(a, b spool.Item) int {
-	return cmp.Or(a.Due.Compare(b.Due), strings.Compare(string(a.Key.ID), string(b.Key.ID)))
-}
-
-func (f *shelf) Due(from spool.Cursor, until time.Time, limit int) ([]spool.Item, spool.Cursor, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.reads++
-	behind := f.places[fmt.Sprint(from)]
-	var due []spool.Item
-	for _, i := range f.items {
-		if !i.Due.After(until) && inOrder(i, behind) > 0 {
-			due = append(due, i)
-		}
-	}
-	slices.SortFunc(due, inOrder)
-	due = due[:min(limit, len(due))]
-	if len(due) == 0 {
-		return nil, from, nil
-	}
-	return due, f.cursor(due[len(due)-1]), nil
-}
-
-// cursor is one that stands behind i.
-func (f *shelf) cursor(i spool.Item) spool.Cursor {
-	c := f.cursors[len(f.places)]
-	f.places[fmt.Sprint(c)] = i
-	return c
-}
-
-func (f *shelf) Postpone(keys []envelope.Key, to func() time.Time) error {
-	for _, k := range keys {
-		f.move(k, to())
-	}
-	return nil
-}
-
-func (f *shelf) PullIn(keys []envelope.Key, limit, to time.Time) error {
-	for _, k := range keys {
-		if f.items[k].Due.After(limit) {
-			f.move(k, to)
-		}
-	}
-	return nil
-}
-
-func (f *shelf) move(k envelope.Key, due time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	i := f.items[k]
-	i.Due = due
-	f.items[k] = i
-}
-
-func (f *shelf) readings() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.reads
-}
-
-func (f *shelf) remove(k envelope.Key) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.items, k)
-}
-
-// put stores n entries and returns them.
-func (f *shelf) put(n int, sender, domain string, due time.Time) []envelope.Envelope {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var all []envelope.Envelope
-	for range n {
-		e := newEntry(sender, domain, due)
-		e.ID = envelope.ID(fmt.Sprintf("%08d", len(f.items)))
-		f.items[e.Key()] = spool.Item{Key: e.Key(), Due: due, SenderDomain: sender}
-		all = append(all, e)
-	}
-	return all
-}
-
-// simulate runs f beside a running scheduler, in simulated time.
-func simulate(t *testing.T, o Options, policies []config.RatePolicy, f func(s *Scheduler, l *rate.Limiter)) {
-	synctest.Test(t, func(t *testing.T) {
-		o.Limiter = rate.New(time.Now)
-		o.Limiter.Configure(policies)
-		if o.Site == nil {
-			o.Site = ownSite
-		}
-		s := New(o)
-		ctx, cancel := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() {
-			if err := s.Run(ctx); err != context.Canceled {
-				t.Errorf("Run: %v", err)
-			}
-		})
-		f(s, o.Limiter)
-		cancel()
-		running.Wait()
-	})
-}
-
-// try is a job that is there at once, or nil.
-func try(s *Scheduler) *Job {
-	synctest.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
-	defer cancel()
-	job, _ := s.Next(ctx)
-	return job
-}
-
-// must is a job that comes within an hour of simulated time.
-func must(t *testing.T, s *Scheduler) *Job {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-	defer cancel()
-	job, err := s.Next(ctx)
-	if err != nil {
-		t.Fatalf("no job within an hour; %s", dump(s))
-	}
-	return job
-}
 
 func perSite(name string) config.RatePolicy {
 	return config.RatePolicy{Name: name, Stage: config.StageDelivery, Key: config.KeySite}
@@ -205,7 +47,7 @@ func TestLimitOnOneDestinationHoldsUpNoOther(t *testing.T) {
 	f := newShelf(t)
 	p := perSite("p")
 	p.Messages, p.PerSeconds, p.Burst, p.DestinationDomains = 1, 3600, 1, []string{"slow.example"}
-	one := func(context.Context, string, string) string { return "mx.example" }
+	one := func(context.Context, string, string) (string, []string) { return "mx.example", nil }
 	simulate(t, Options{Store: f, Site: one}, []config.RatePolicy{p}, func(s *Scheduler, _ *rate.Limiter) {
 		now := time.Now()
 		s.Wake(f.put(10, "acme.example", "slow.example", now)...)
@@ -348,7 +190,7 @@ func TestNothingDueNothingRead(t *testing.T) {
 	simulate(t, Options{Store: f}, nil, func(s *Scheduler, _ *rate.Limiter) {
 		f.put(1, "acme.example", "a.example", time.Now().Add(24*time.Hour))
 		time.Sleep(time.Hour)
-		if n := f.readings(); n > 2*61+2 {
+		if n := f.readings(); n > envelope.Classes*(2*61+2) {
 			t.Errorf("%d reads of the due index in an idle hour", n)
 		}
 		time.Sleep(22*time.Hour + 30*time.Minute)
@@ -406,11 +248,11 @@ func TestOverflowIsPostponed(t *testing.T) {
 		s.Reconsider()
 		must(t, s) // and never done
 		time.Sleep(3 * time.Minute)
-		now, _, _ := f.Due(spool.Cursor{}, time.Now(), 1000)
+		now, _, _ := f.Due(envelope.Normal, spool.Cursor{}, time.Now(), 1000)
 		if len(now) > 1+10+15 { // in flight, ready, and what the queue may reach at its pace
 			t.Errorf("%d entries stand at the head of the due index", len(now))
 		}
-		later, _, _ := f.Due(spool.Cursor{}, time.Now().Add(2*horizon), 1000)
+		later, _, _ := f.Due(envelope.Normal, spool.Cursor{}, time.Now().Add(2*horizon), 1000)
 		if len(later) != 200 {
 			t.Errorf("%d entries within %v, want all 200", len(later), 2*horizon)
 		}
@@ -422,14 +264,14 @@ func TestSlowAnswers(t *testing.T) {
 	f := newShelf(t)
 	asked := map[string]int{}
 	var mu sync.Mutex
-	site := func(_ context.Context, _, domain string) string {
+	site := func(_ context.Context, _, domain string) (string, []string) {
 		mu.Lock()
 		asked[domain]++
 		mu.Unlock()
 		if domain == "slow.example" {
 			time.Sleep(5 * time.Second)
 		}
-		return domain
+		return domain, nil
 	}
 	simulate(t, Options{Store: f, Site: site}, nil, func(s *Scheduler, _ *rate.Limiter) {
 		s.Wake(f.put(15, "acme.example", "slow.example", time.Now())...)

@@ -3,8 +3,8 @@ package schedule
 import (
 	"time"
 
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/rate"
-	"github.com/postrider/postrider/relay/spool"
 )
 
 // source hands out jobs in its turn.
@@ -15,58 +15,47 @@ type source interface {
 
 // site is where mail of several domains goes: one pool of connections.
 type site struct {
-	name    string
-	tenants map[string]*tenant
-	// turns are the tenants that have a lane which waits for no gate.
-	turns  deque[*tenant]
+	name   string
+	queues map[of]*queue
+	// turns are the lanes that wait for no gate.
+	turns  turns
 	flying int
 	limit  int // of flying
 	// ceiling is a bound below limit; 0 for none. See Scheduler.Limit.
 	ceiling int
-	queued  bool
+	queued  bool // in the scheduler's turns
 }
 
-// tenant is a ready queue: the mail of one sender domain at a site. Its lanes are by destination domain, so that
+// of is whose a queue is: a tenant is the sender domain, empty for mail that has none.
+type of struct {
+	tenant string
+	class  envelope.Class
+}
+
+// queue is a ready queue: the mail of one class of a tenant at a site. Its lanes are by destination domain, so that
 // everything in a lane is counted alike and a limit on one destination holds up no other.
-type tenant struct {
-	name   string
-	site   *site
-	lanes  map[string]*lane
-	turns  deque[*lane]
-	queued bool
-	ready  int // entries in its lanes
+type queue struct {
+	of
+	site  *site
+	lanes map[string]*lane
+	ready int // entries in its lanes
 	backlog
 }
 
-// backlog is what found no room in a ready queue.
-type backlog struct {
-	// behind says that there is, or may be, more on disk, from the cursor on, and since when.
-	behind bool
-	from   spool.Cursor
-	since  time.Time
-	// missed counts what found no room, so that a refill knows what came while it read.
-	missed int
-	// excess counts what found no room in one scan.
-	excess int
-	// launched counts what has left the queue since.
-	launched int
-	// wanted says that a refill was asked for and has not begun.
-	wanted bool
-}
-
-// lane is the mail of a sender domain for a destination domain at a site.
+// lane is the mail in a queue for a destination domain.
 type lane struct {
-	tenant *tenant
-	domain string
-	queue  deque[*entry]
+	queue   *queue
+	domain  string
+	hosts   []string // the MX hosts of the domain
+	entries deque[*entry]
 	// since is when it began to be ready, or when it was first held up by limited.
 	since   time.Time
 	limited rate.Bucket
-	gated   bool // in a gate, else in its tenant's turns
+	gated   bool // in a gate, else in its site's turns
 }
 
 func (l *lane) subject() rate.Subject {
-	return rate.Subject{Site: l.tenant.site.name, DestinationDomain: l.domain, SenderDomain: l.tenant.name}
+	return rate.Subject{Site: l.queue.site.name, MXHosts: l.hosts, DestinationDomain: l.domain, SenderDomain: l.queue.tenant}
 }
 
 // pick takes turns over sites and open gates until one has a job.
@@ -84,53 +73,32 @@ func (s *Scheduler) pick() *Job {
 	return nil
 }
 
-// free is how many attempts may still begin.
-func (s *Scheduler) free() int { return s.o.MaxInFlight - len(s.flights) }
-
 // full says that no attempt may begin at the site before one ends there.
 func (t *site) full() bool {
 	return t.flying >= t.limit || t.ceiling > 0 && t.flying >= t.ceiling
 }
 
-// greedy says that the site would hold more slots than it leaves free to others.
-func (s *Scheduler) greedy(t *site) bool { return t.flying >= s.free() }
-
+// take hands out a job of the next lane that no limit holds up. The others go to the gates that do.
 func (t *site) take(s *Scheduler) (*Job, bool) {
 	if s.greedy(t) && !t.full() {
 		return nil, true
 	}
-	for !t.full() && t.turns.len() > 0 {
-		tenant := t.turns.pop()
-		job := tenant.take(s)
-		tenant.queued = tenant.turns.len() > 0
-		if tenant.queued {
-			t.turns.pushBack(tenant)
-		}
-		if job != nil {
-			t.queued = t.turns.len() > 0
-			return job, t.queued
-		}
-	}
-	t.queued = false
-	return nil, false
-}
-
-// take hands out a job of the next lane that no limit holds up. The others go to the gates that do.
-func (t *tenant) take(s *Scheduler) *Job {
-	for t.turns.len() > 0 {
-		l := t.turns.pop()
+	for !t.full() && !t.turns.empty() {
+		p := t.turns.first()
+		l := p.lane()
 		job, wait := s.launch(l)
 		if job == nil {
+			t.turns.remove(p)
 			s.gate(l, wait)
 			continue
 		}
 		l.limited = rate.Bucket{}
-		if l.queue.len() > 0 {
-			t.turns.pushBack(l)
-		}
-		return job
+		t.turns.launched(p)
+		t.queued = !t.turns.empty()
+		return job, t.queued
 	}
-	return nil
+	t.queued = false
+	return nil, false
 }
 
 // launch hands out the first entry of a lane, if the limits let it go.
@@ -139,60 +107,55 @@ func (s *Scheduler) launch(l *lane) (*Job, *rate.Wait) {
 	if wait != nil {
 		return nil, wait
 	}
-	e := l.queue.pop()
+	e := l.entries.pop()
 	e.flying = true
-	t := l.tenant
-	t.ready--
-	t.launched++
-	s.waiting--
-	t.site.flying++
-	job := &Job{Key: e.key, Site: t.site.name, SenderDomain: t.name, lane: l, lease: lease, began: s.o.Now()}
+	q := l.queue
+	q.ready--
+	q.launched++
+	s.waiting[q.class]--
+	q.site.flying++
+	job := &Job{Key: e.key, Site: q.site.name, SenderDomain: q.tenant, lane: l, lease: lease, began: time.Now()}
 	s.flights[job] = struct{}{}
-	if l.queue.len() == 0 {
-		delete(t.lanes, l.domain)
+	if l.entries.len() == 0 {
+		delete(q.lanes, l.domain)
 	}
-	s.refillIfLow(t)
-	s.dropTenant(t)
+	s.refillIfLow(q)
+	s.dropQueue(q)
 	return job, nil
 }
 
-// room says whether a queue of that length may take another entry: within its own bound, and no longer than the
-// room that it leaves to others.
-func (s *Scheduler) room(length int) bool {
-	return length < s.o.ReadyPerSite && length < s.o.MaxReady-s.waiting
-}
-
-// put makes an entry ready.
-func (s *Scheduler) put(t *tenant, e *entry) {
+// put makes an entry ready, whose domain has these MX hosts.
+func (s *Scheduler) put(q *queue, e *entry, hosts []string) {
 	s.entries[e.key] = e
-	l := t.lanes[e.key.Domain]
+	l := q.lanes[e.key.Domain]
 	if l == nil {
-		l = s.open(t, e.key.Domain)
+		l = s.open(q, e.key.Domain, hosts)
 	}
-	l.queue.pushBack(e)
-	t.ready++
+	l.hosts = hosts
+	l.entries.pushBack(e)
+	q.ready++
 }
 
-// tenant finds a queue, or makes it.
-func (s *Scheduler) tenant(siteName, sender string) *tenant {
+// queue finds a queue, or makes it.
+func (s *Scheduler) queue(siteName string, o of) *queue {
 	at := s.sites[siteName]
 	if at == nil {
-		at = &site{name: siteName, tenants: map[string]*tenant{}, ceiling: s.ceilings[siteName]}
+		at = &site{name: siteName, queues: map[of]*queue{}, ceiling: s.ceilings[siteName]}
 		s.sites[siteName] = at
 	}
-	t := at.tenants[sender]
-	if t == nil {
-		t = &tenant{name: sender, site: at, lanes: map[string]*lane{}}
-		at.tenants[sender] = t
+	q := at.queues[o]
+	if q == nil {
+		q = &queue{of: o, site: at, lanes: map[string]*lane{}}
+		at.queues[o] = q
 	}
-	return t
+	return q
 }
 
 // open makes a lane.
-func (s *Scheduler) open(t *tenant, domain string) *lane {
-	l := &lane{tenant: t, domain: domain, since: s.o.Now()}
-	t.lanes[domain] = l
-	t.site.limit = max(t.site.limit, s.connections(l))
+func (s *Scheduler) open(q *queue, domain string, hosts []string) *lane {
+	l := &lane{queue: q, domain: domain, hosts: hosts, since: time.Now()}
+	q.lanes[domain] = l
+	q.site.limit = max(q.site.limit, s.connections(l))
 	s.run(l)
 	return l
 }
@@ -208,8 +171,8 @@ func (s *Scheduler) connections(l *lane) int {
 // limitSite finds the site's limit anew.
 func (s *Scheduler) limitSite(t *site) {
 	t.limit = 0
-	for _, tenant := range t.tenants {
-		for _, l := range tenant.lanes {
+	for _, q := range t.queues {
+		for _, l := range q.lanes {
 			t.limit = max(t.limit, s.connections(l))
 		}
 	}
@@ -217,35 +180,33 @@ func (s *Scheduler) limitSite(t *site) {
 
 // run gives a lane its turns.
 func (s *Scheduler) run(l *lane) {
-	t := l.tenant
 	l.gated = false
-	t.turns.pushBack(l)
-	if !t.queued {
-		t.queued = true
-		t.site.turns.pushBack(t)
-	}
-	s.enqueue(t.site)
+	l.queue.site.turns.push(l, s.weight(l))
+	s.enqueue(l.queue.site)
 }
+
+// weight is that of a lane's tenant, at least 1.
+func (s *Scheduler) weight(l *lane) int { return max(1, s.o.Weight(l.queue.tenant)) }
 
 // enqueue gives a site its turns, if it may have use for them.
 func (s *Scheduler) enqueue(t *site) {
-	if !t.queued && t.turns.len() > 0 && !t.full() {
+	if !t.queued && !t.turns.empty() && !t.full() {
 		t.queued = true
 		s.turns.pushBack(t)
 	}
 }
 
-// dropTenant forgets a queue that is empty, in memory and on disk.
-func (s *Scheduler) dropTenant(t *tenant) {
-	if t.ready == 0 && !t.behind && t.site.tenants[t.name] == t {
-		delete(t.site.tenants, t.name)
-		s.dropSite(t.site)
+// dropQueue forgets a queue that is empty, in memory and on disk.
+func (s *Scheduler) dropQueue(q *queue) {
+	if q.ready == 0 && !q.behind && q.site.queues[q.of] == q {
+		delete(q.site.queues, q.of)
+		s.dropSite(q.site)
 	}
 }
 
 // dropSite forgets a site at which there is nothing.
 func (s *Scheduler) dropSite(t *site) {
-	if len(t.tenants) == 0 && t.flying == 0 && s.sites[t.name] == t {
+	if len(t.queues) == 0 && t.flying == 0 && s.sites[t.name] == t {
 		delete(s.sites, t.name)
 	}
 }

@@ -17,12 +17,12 @@ func (s *Scheduler) Reason(k envelope.Key) (Waiting, bool) {
 	case e.flying:
 		return Waiting{Reason: InFlight, Since: s.launched(k)}, true
 	}
-	if l := s.laneOf(e.sender, k.Domain); l != nil {
+	if l := s.laneOf(e.of, k.Domain); l != nil {
 		return l.waiting(), true
 	}
-	r := s.routes.byPair[pair{e.sender, k.Domain}]
+	r := s.routes.byPair[pair{e.of.tenant, k.Domain}]
 	if r == nil {
-		return Waiting{Reason: Ready, Since: s.o.Now()}, true
+		return Waiting{Reason: Ready, Since: time.Now()}, true
 	}
 	return Waiting{Reason: Ready, Since: r.since}, true // its site is being asked for
 }
@@ -34,15 +34,15 @@ func (s *Scheduler) launched(k envelope.Key) time.Time {
 			return job.began
 		}
 	}
-	return s.o.Now()
+	return time.Now()
 }
 
-// Opens is when the limit that holds up mail of a sender domain for a domain is asked again; zero when that depends on
-// other mail, or when no limit does.
-func (s *Scheduler) Opens(senderDomain, domain string) time.Time {
+// Opens is when the limit that holds up mail like an entry is asked again; zero when that depends on other mail, or when
+// no limit does.
+func (s *Scheduler) Opens(e *envelope.Envelope) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.laneOf(senderDomain, domain)
+	l := s.laneOf(of{e.SenderDomain(), e.Class()}, e.Domain)
 	if l == nil || !l.gated {
 		return time.Time{}
 	}
@@ -53,23 +53,23 @@ func (s *Scheduler) Opens(senderDomain, domain string) time.Time {
 }
 
 // laneOf finds a lane; nil when there is none. Where it is, the latest answer to where such mail goes mostly tells.
-func (s *Scheduler) laneOf(sender, domain string) *lane {
-	if r := s.routes.byPair[pair{sender, domain}]; r != nil {
-		if l := s.sites[r.site].lane(sender, domain); l != nil {
+func (s *Scheduler) laneOf(o of, domain string) *lane {
+	if r := s.routes.byPair[pair{o.tenant, domain}]; r != nil {
+		if l := s.sites[r.site].lane(o, domain); l != nil {
 			return l
 		}
 	}
 	for _, at := range s.sites {
-		if l := at.lane(sender, domain); l != nil {
+		if l := at.lane(o, domain); l != nil {
 			return l
 		}
 	}
 	return nil
 }
 
-func (t *site) lane(sender, domain string) *lane {
-	if t == nil || t.tenants[sender] == nil {
+func (t *site) lane(o of, domain string) *lane {
+	if t == nil || t.queues[o] == nil {
 		return nil
 	}
-	return t.tenants[sender].lanes[domain]
+	return t.queues[o].lanes[domain]
 }

@@ -27,13 +27,14 @@ type pair struct{ sender, domain string }
 type route struct {
 	pair    pair
 	site    string
+	hosts   []string // the domain's MX hosts
 	known   bool
 	expires time.Time
 	asking  bool
 	since   time.Time // asking
-	entries []*entry
+	entries [envelope.Classes][]*entry
 	// missed says that more wait on disk.
-	missed bool
+	missed [envelope.Classes]bool
 }
 
 // routes are the answers known and the questions to ask.
@@ -73,29 +74,29 @@ func (r *routes) trim(now time.Time) {
 // offer takes an entry into memory, if it is not there and there is room. When there is none it stays on disk, and its
 // queue, which is returned, remembers that there is more from the cursor on. A queue that has more on disk takes
 // entries only in its refill, in the order in which they are due.
-func (s *Scheduler) offer(k envelope.Key, sender string, from spool.Cursor, refill *tenant) *tenant {
+func (s *Scheduler) offer(k envelope.Key, o of, from spool.Cursor, refill *queue) *queue {
 	if _, stale := s.ended[k]; stale || s.entries[k] != nil {
 		return nil
 	}
-	e := &entry{key: k, sender: sender}
-	r := s.route(pair{sender, k.Domain})
+	e := &entry{key: k, of: o}
+	r := s.route(pair{o.tenant, k.Domain})
 	if !r.known {
 		s.await(r, e)
 		return nil
 	}
-	t := s.tenant(r.site, sender)
-	if t.behind && t != refill || !s.room(t.ready) {
-		s.miss(t, from)
-		return t
+	q := s.queue(r.site, o)
+	if q.behind && q != refill || !s.room(o.class, q.ready) {
+		s.miss(q, from)
+		return q
 	}
-	s.put(t, e)
-	s.waiting++
+	s.put(q, e, r.hosts)
+	s.waiting[o.class]++
 	return nil
 }
 
 // route finds the answer for a pair, and asks for it when it is not known or old.
 func (s *Scheduler) route(p pair) *route {
-	now := s.o.Now()
+	now := time.Now()
 	r := s.routes.byPair[p]
 	if r != nil && (r.asking || now.Before(r.expires)) {
 		return r
@@ -113,13 +114,14 @@ func (s *Scheduler) route(p pair) *route {
 
 // await lets an entry wait for its site.
 func (s *Scheduler) await(r *route, e *entry) {
-	if !s.room(len(r.entries)) {
-		r.missed = true
+	c := e.of.class
+	if !s.room(c, len(r.entries[c])) {
+		r.missed[c] = true
 		return
 	}
-	r.entries = append(r.entries, e)
+	r.entries[c] = append(r.entries[c], e)
 	s.entries[e.key] = e
-	s.waiting++
+	s.waiting[c]++
 }
 
 // startAsking has questions answered, so many at a time. start runs a function in a goroutine of Run.
@@ -135,8 +137,8 @@ func (s *Scheduler) startAsking(ctx context.Context, start func(func())) {
 // answer works on questions until there are none, or until ctx is done: an answer that was cut off is none.
 func (s *Scheduler) answer(ctx context.Context) {
 	for r := s.question(ctx); r != nil; r = s.question(ctx) {
-		if at := s.site(ctx, r.pair); ctx.Err() == nil {
-			s.answered(r, at)
+		if at, hosts := s.site(ctx, r.pair); ctx.Err() == nil {
+			s.answered(r, at, hosts)
 		}
 	}
 }
@@ -152,31 +154,48 @@ func (s *Scheduler) question(ctx context.Context) *route {
 	return s.routes.ask.pop()
 }
 
-func (s *Scheduler) site(ctx context.Context, p pair) string {
+func (s *Scheduler) site(ctx context.Context, p pair) (string, []string) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	return s.o.Site(ctx, p.sender, p.domain)
 }
 
 // answered makes those ready who waited for their site.
-func (s *Scheduler) answered(r *route, at string) {
+func (s *Scheduler) answered(r *route, at string, hosts []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.site, r.known, r.asking, r.expires = at, true, false, s.o.Now().Add(routeLife)
-	t := s.tenant(at, r.pair.sender)
-	for _, e := range r.entries {
-		if t.behind || !s.room(t.ready) {
+	r.site, r.hosts, r.known, r.asking, r.expires = at, hosts, true, false, time.Now().Add(routeLife)
+	for c := range envelope.Class(envelope.Classes) {
+		s.settleAt(s.queue(at, of{r.pair.sender, c}), r)
+	}
+	s.dispatch()
+}
+
+// settleAt puts into a queue those of its class who waited for the answer.
+func (s *Scheduler) settleAt(q *queue, r *route) {
+	entries, missed := r.entries[q.class], r.missed[q.class]
+	r.entries[q.class], r.missed[q.class] = nil, false
+	for _, e := range entries {
+		if q.behind || !s.room(q.class, q.ready) {
 			delete(s.entries, e.key)
-			s.waiting--
-			s.miss(t, spool.Cursor{})
+			s.waiting[q.class]--
+			s.miss(q, spool.Cursor{})
 			continue
 		}
-		s.put(t, e)
+		s.put(q, e, r.hosts)
 	}
-	if r.missed {
-		s.miss(t, spool.Cursor{})
+	if missed {
+		s.miss(q, spool.Cursor{})
 	}
-	s.dropTenant(t)
-	r.entries, r.missed = nil, false
-	s.dispatch()
+	s.dropQueue(q)
+}
+
+// waits says that somebody waits for the answer.
+func (r *route) waits() bool {
+	for c := range r.entries {
+		if len(r.entries[c]) > 0 {
+			return true
+		}
+	}
+	return false
 }

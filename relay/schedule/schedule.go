@@ -1,7 +1,7 @@
 // Package schedule decides what is attempted, when, and in which order. Mail waits in two stages: scheduled, in
-// the due index on disk, and ready, in bounded queues in memory by site and sender domain. The package takes
-// turns over sites and, within a site, over sender domains, and keeps to rate policies and connection limits. It
-// owns no mail: what it holds are names of entries, and one that it drops or forgets is found again on disk. It
+// the due index on disk, and ready, in bounded queues in memory by site, sender domain and class. The package takes
+// turns over sites and, within a site, over sender domains by their weight, lets what is urgent among the mail of one
+// sender domain go first, and keeps to rate policies and connection limits. It owns no mail: what it holds are names of entries, and one that it drops or forgets is found again on disk. It
 // delivers nothing and changes nothing in the spool but the due time of what finds no room.
 package schedule
 
@@ -20,31 +20,35 @@ import (
 
 // Store is what the schedule needs of the spool.
 type Store interface {
-	// Due lists entries due at or before until, in order, at most limit of them, from a cursor on.
-	Due(from spool.Cursor, until time.Time, limit int) ([]spool.Item, spool.Cursor, error)
+	// Due lists entries of a class due at or before until, in order, at most limit of them, from a cursor on.
+	Due(c envelope.Class, from spool.Cursor, until time.Time, limit int) ([]spool.Item, spool.Cursor, error)
 	// Postpone moves the due time of entries to what to returns, asked once for each.
 	Postpone(keys []envelope.Key, to func() time.Time) error
-	// PullIn moves what of the entries is due after limit to an earlier time.
-	PullIn(keys []envelope.Key, limit, to time.Time) error
+	// PullIn moves what of the entries is due later than mail may be after so many attempts to an earlier time, and
+	// returns of how many.
+	PullIn(keys []envelope.Key, latest func(attempts int) time.Time, to time.Time) (int, error)
 }
 
 // Options are what a scheduler works with.
 type Options struct {
 	Store   Store
 	Limiter *rate.Limiter
-	// Site says where mail of a sender domain for a domain goes. It may take its time, is called from several
-	// goroutines, and must not outlive its context by much.
-	Site func(ctx context.Context, senderDomain, domain string) string
-	// Farthest is how far ahead mail that was deferred may be due. What is due later was put there by a clock that ran
-	// ahead, and is due now; nil for any time, and 0 while it is not known.
-	Farthest func() time.Duration
-	// Now is the time; time.Now when nil.
+	// Site says where mail of a sender domain for a domain goes, and the MX hosts of the domain if that is by MX. It may
+	// take its time, is called from several goroutines, and must not outlive its context by much.
+	Site func(ctx context.Context, senderDomain, domain string) (site string, hosts []string)
+	// Weight is the share of a sender domain where several wait for a site, in proportion to the others: 1 or more; nil
+	// for equal shares.
+	Weight func(senderDomain string) int
+	// Farthest is how far ahead mail that was deferred may be due after so many attempts, the more the farther. What is
+	// due later was put there by a clock that ran ahead, and is due now; nil for any time, and 0 while it is not known.
+	Farthest func(attempts int) time.Duration
+	// Now is the wall clock, by which mail is due; time.Now when nil. Only due times are compared with it.
 	Now func() time.Time
 	// Log is told when the spool cannot be read; slog.Default() when nil.
 	Log *slog.Logger
-	// ReadyPerSite bounds each ready queue, one for every sender domain at a site; 1,000 when 0.
+	// ReadyPerSite bounds each ready queue, one for every class of a sender domain at a site; 1,000 when 0.
 	ReadyPerSite int
-	// MaxReady bounds all ready queues together; 50,000 when 0.
+	// MaxReady bounds all ready queues together, those of urgent mail apart from the others; 50,000 when 0.
 	MaxReady int
 	// MaxConnectionsPerSite bounds the attempts in flight at a site for which no policy of key Site says
 	// otherwise; 20 when 0.
@@ -62,7 +66,7 @@ type Scheduler struct {
 	mu sync.Mutex
 	// entries are all that are in memory: waiting for their site, ready, or in flight.
 	entries map[envelope.Key]*entry
-	waiting int // entries that wait for their site or are ready
+	waiting [envelope.Classes]int // entries that wait for their site or are ready
 	// ended are the entries whose attempt ended while Run reads the due index, which may still show them as they
 	// were before; nil when it does not read.
 	ended map[envelope.Key]struct{}
@@ -78,21 +82,25 @@ type Scheduler struct {
 	callers list.List // of chan *Job, one for each call of Next that waits
 
 	// What Run is to do.
-	armed        time.Time            // when it looks by itself
-	scanAt       time.Time            // when the due index is to be read
-	scanned      time.Time            // when it was
-	scannedWhole time.Time            // when it was from its beginning
-	whole        bool                 // the next time it is to be
-	refills      deque[*tenant]       // queues that have room again and more on disk
-	behind       map[*tenant]struct{} // queues that have more on disk
-	cursor       spool.Cursor         // up to here the due index was read; Run's alone
-	strays       *spool.Cursor        // up to here what is due too late was pulled in; nil when there was no more; Run's alone
+	armed        time.Time           // when it looks by itself
+	scanAt       time.Time           // when the due index is to be read
+	scanned      time.Time           // when it was
+	scannedWhole time.Time           // when it was from its beginning
+	whole        bool                // the next time it is to be
+	refills      deque[*queue]       // queues that have room again and more on disk
+	behind       map[*queue]struct{} // queues that have more on disk
+
+	// Run's alone.
+	cursors [envelope.Classes]spool.Cursor // up to here the due index was read
+	// strays: up to here what is due too late was pulled in; nil when there was no more.
+	strays [envelope.Classes]*spool.Cursor
+	clock  clock
 }
 
 // entry is the name of a spool entry in memory.
 type entry struct {
-	key    envelope.Key
-	sender string
+	key envelope.Key
+	of  of
 	// again says that it was changed while it was in flight.
 	again bool
 	// flying says that a job was handed out.
@@ -117,6 +125,9 @@ func New(o Options) *Scheduler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Weight == nil {
+		o.Weight = func(string) int { return 1 }
+	}
 	o.Log = cmp.Or(o.Log, slog.Default())
 	o.ReadyPerSite = cmp.Or(o.ReadyPerSite, 1000)
 	o.MaxReady = cmp.Or(o.MaxReady, 50_000)
@@ -131,7 +142,7 @@ func New(o Options) *Scheduler {
 		ceilings: map[string]int{},
 		routes:   newRoutes(),
 		gates:    newGates(),
-		behind:   map[*tenant]struct{}{},
+		behind:   map[*queue]struct{}{},
 		whole:    true,
 	}
 }
@@ -203,7 +214,7 @@ func (s *Scheduler) disconnect(job *Job) {
 	}
 	job.lease.Release()
 	job.lease = nil
-	site := job.lane.tenant.site
+	site := job.lane.queue.site
 	site.flying--
 	s.enqueue(site)
 	s.dropSite(site)
@@ -241,7 +252,7 @@ func (s *Scheduler) Wake(entries ...envelope.Envelope) {
 		switch due := e.Due(); {
 		case e.Held != "" || due.IsZero():
 		case due.After(now):
-			s.scanBy(now.Add(due.Sub(now))) // by the clock that is never set
+			s.scanBy(time.Now().Add(due.Sub(now)))
 		default:
 			s.wake(e)
 		}
@@ -255,7 +266,7 @@ func (s *Scheduler) wake(e *envelope.Envelope) {
 		return
 	}
 	delete(s.ended, e.Key()) // whatever was read of it before, this is how it is now
-	s.offer(e.Key(), e.SenderDomain(), spool.Cursor{}, nil)
+	s.offer(e.Key(), of{e.SenderDomain(), e.Class()}, spool.Cursor{}, nil)
 }
 
 // Limit bounds the attempts in flight at a site, whatever else it may have; 0 lifts the bound. It is for a next hop that
@@ -287,6 +298,6 @@ func (s *Scheduler) Reconsider() {
 		s.enqueue(site)
 	}
 	s.whole = true
-	s.scanBy(s.o.Now())
+	s.scanBy(time.Now())
 	s.dispatch()
 }

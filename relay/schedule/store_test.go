@@ -73,7 +73,7 @@ func settleAs(t testing.TB, store *spool.Store, job *Job, code int) {
 }
 
 // ownSite makes every domain its own site.
-func ownSite(_ context.Context, _, domain string) string { return domain }
+func ownSite(_ context.Context, _, domain string) (string, []string) { return domain, nil }
 
 // start makes a scheduler and runs it until the test ends.
 func start(t testing.TB, o Options) *Scheduler {

@@ -28,8 +28,8 @@ func (s *Scheduler) Waiting() map[string]Waiting {
 	defer s.mu.Unlock()
 	all := map[string]Waiting{}
 	for _, at := range s.sites {
-		for _, t := range at.tenants {
-			for domain, l := range t.lanes {
+		for _, q := range at.queues {
+			for domain, l := range q.lanes {
 				explain(all, domain, l.waiting())
 			}
 		}
@@ -38,7 +38,7 @@ func (s *Scheduler) Waiting() map[string]Waiting {
 		explain(all, job.Key.Domain, Waiting{Reason: InFlight, Since: job.began})
 	}
 	for p, r := range s.routes.byPair {
-		if len(r.entries) > 0 {
+		if r.waits() {
 			explain(all, p.domain, Waiting{Reason: Ready, Since: r.since})
 		}
 	}

@@ -95,15 +95,15 @@ func BenchmarkDueBehindTombstones(b *testing.B) {
 	tx := s.begin()
 	for i := range int64(100_000) {
 		k := envelope.Key{ID: "I", Domain: fmt.Sprint(i)}
-		tx.set(dueKey(i, k), nil)
-		tx.delete(dueKey(i, k))
+		tx.set(dueKey(envelope.Normal, i, k), nil)
+		tx.delete(dueKey(envelope.Normal, i, k))
 	}
-	tx.set(dueKey(200_000, envelope.Key{ID: "I", Domain: "one.test"}), nil)
+	tx.set(dueKey(envelope.Normal, 200_000, envelope.Key{ID: "I", Domain: "one.test"}), nil)
 	if err := tx.commit(synced); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if items, _, err := s.Due(Cursor{}, epoch, 10); err != nil || len(items) != 1 {
+		if items, _, err := s.Due(envelope.Normal, Cursor{}, epoch, 10); err != nil || len(items) != 1 {
 			b.Fatal(items, err)
 		}
 	}

@@ -59,23 +59,33 @@ func (s *Store) Postpone(keys []envelope.Key, to func() time.Time) error {
 	return nil
 }
 
-// PullIn moves what of the entries is due after limit to an earlier time; one that has gone meanwhile is passed over. It
-// does not sync: what a crash forgets is pulled in again.
-func (s *Store) PullIn(keys []envelope.Key, limit, to time.Time) error {
+// PullIn moves what of the entries is due later than mail may be after so many attempts to an earlier time, and returns
+// of how many; one that has gone meanwhile is passed over. It does not sync: what a crash forgets is pulled in again.
+func (s *Store) PullIn(keys []envelope.Key, latest func(attempts int) time.Time, to time.Time) (int, error) {
+	moved := 0
 	for _, k := range keys {
-		_, err := s.alter(k, later, func(e *envelope.Envelope) error {
-			for i := range e.Recipients {
-				if e.Recipients[i].Due.After(limit) {
-					e.Recipients[i].Due = to
-				}
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
+		_, err := s.alter(k, later, func(e *envelope.Envelope) error { return pullIn(e, latest, to) })
+		switch {
+		case err == nil:
+			moved++
+		case !errors.Is(err, ErrNotFound) && !errors.Is(err, errAsItIs):
+			return moved, err
 		}
 	}
-	return nil
+	return moved, nil
+}
+
+// errAsItIs says that there was nothing to change.
+var errAsItIs = errors.New("unchanged")
+
+func pullIn(e *envelope.Envelope, latest func(attempts int) time.Time, to time.Time) error {
+	err := errAsItIs
+	for i := range e.Recipients {
+		if r := &e.Recipients[i]; r.Due.After(latest(r.Attempts)) {
+			r.Due, err = to, nil
+		}
+	}
+	return err
 }
 
 // alter changes an entry without ending any of its recipients.

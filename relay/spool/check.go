@@ -87,7 +87,7 @@ func (c *check) entry(e *envelope.Envelope) {
 	}
 	if due, ok := indexed(e); ok {
 		c.indexed++
-		if _, err := get(c.r, dueKey(due, e.Key())); err != nil {
+		if _, err := get(c.r, dueKey(e.Class(), due, e.Key())); err != nil {
 			c.report("entry %s of %s in the due index: %w", e.ID, e.Domain, err)
 		}
 	}

@@ -92,7 +92,7 @@ func dump(s *Store) (string, error) {
 		text, _ := json.Marshal(e)
 		fmt.Fprintf(&b, "%s %s\n", text, content(s, e.ID))
 	}
-	items, _, err := s.Due(Cursor{}, epoch.AddDate(100, 0, 0), 1<<20)
+	items, _, err := s.Due(envelope.Normal, Cursor{}, epoch.AddDate(100, 0, 0), 1<<20)
 	for _, i := range items {
 		fmt.Fprintln(&b, i.Due.UnixNano(), i.Key, i.SenderDomain)
 	}

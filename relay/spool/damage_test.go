@@ -82,11 +82,11 @@ func TestDueIndexIsMended(t *testing.T) {
 	defer s.Close()
 	lost, held := put(t, s, to("a@one.test"))[0], put(t, s, to("b@one.test"))[0]
 	must(t, hold(s, held, "why not"))
-	odd := append(dueBound(nanos(epoch)), "no zero octet"...)
+	odd := append(dueBound(envelope.Normal, nanos(epoch)), "no zero octet"...)
 	gone := envelope.Key{ID: "01", Domain: "gone.test"}
-	must(t, errors.Join(s.db.Delete(dueKey(nanos(epoch), lost), nil), s.db.Set(odd, nil, nil),
-		s.db.Set(dueKey(nanos(epoch), gone), nil, nil), s.db.Set(dueKey(nanos(epoch), held), nil, nil),
-		s.db.Set(dueKey(nanos(epoch)+1, lost), nil, nil)))
+	must(t, errors.Join(s.db.Delete(dueKey(envelope.Normal, nanos(epoch), lost), nil), s.db.Set(odd, nil, nil),
+		s.db.Set(dueKey(envelope.Normal, nanos(epoch), gone), nil, nil), s.db.Set(dueKey(envelope.Normal, nanos(epoch), held), nil, nil),
+		s.db.Set(dueKey(envelope.Normal, nanos(epoch)+1, lost), nil, nil)))
 	if s.Check() == nil {
 		t.Fatal("nothing is wrong with the index")
 	}

@@ -23,13 +23,13 @@ type Item struct {
 // Cursor is a place in the due index; the zero Cursor is its beginning.
 type Cursor struct{ after []byte }
 
-// After is the place behind everything that is due at or before t.
-func After(t time.Time) Cursor { return Cursor{dueAfter(t)} }
+// After is the place behind everything of a class that is due at or before t.
+func After(c envelope.Class, t time.Time) Cursor { return Cursor{dueAfter(c, t)} }
 
-// Due lists entries that are due at or before until, the earliest first, at most limit of them, beginning behind
-// from. The returned Cursor goes on behind the last one. Held entries are not due, and new ones only once they are on
+// Due lists entries of a class that are due at or before until, the earliest first, at most limit of them, beginning
+// behind from, which is a place in that class. The returned Cursor goes on behind the last one. Held entries are not due, and new ones only once they are on
 // stable storage: what a crash may undo must not have been delivered.
-func (s *Store) Due(from Cursor, until time.Time, limit int) ([]Item, Cursor, error) {
+func (s *Store) Due(c envelope.Class, from Cursor, until time.Time, limit int) ([]Item, Cursor, error) {
 	if err := s.enter(); err != nil {
 		return nil, from, err
 	}
@@ -38,9 +38,9 @@ func (s *Store) Due(from Cursor, until time.Time, limit int) ([]Item, Cursor, er
 	next := from.after
 	var err error
 	if next == nil {
-		items, next, err = s.dueFirst(until, limit)
+		items, next, err = s.dueFirst(c, until, limit)
 	} else {
-		items, next, err = s.dueRange(append(slices.Clone(next), 0), dueAfter(until), limit)
+		items, next, err = s.dueRange(c, append(slices.Clone(next), 0), dueAfter(c, until), limit)
 	}
 	if err != nil {
 		return nil, from, fmt.Errorf("read the due index: %w", err)
@@ -51,14 +51,14 @@ func (s *Store) Due(from Cursor, until time.Time, limit int) ([]Item, Cursor, er
 	return items, Cursor{next}, nil
 }
 
-// dueFirst reads the index from its beginning.
-func (s *Store) dueFirst(until time.Time, limit int) ([]Item, []byte, error) {
-	first, watched := s.front.search()
+// dueFirst reads a class from its beginning.
+func (s *Store) dueFirst(c envelope.Class, until time.Time, limit int) ([]Item, []byte, error) {
+	first, watched := s.fronts[c].search()
 	found := first
 	if watched {
-		defer func() { s.front.searched(found) }()
+		defer func() { s.fronts[c].searched(found) }()
 	}
-	items, next, err := s.dueRange(dueBound(first), dueAfter(until), limit)
+	items, next, err := s.dueRange(c, dueBound(c, first), dueAfter(c, until), limit)
 	if err != nil || limit <= 0 {
 		return nil, nil, err
 	}
@@ -69,17 +69,17 @@ func (s *Store) dueFirst(until time.Time, limit int) ([]Item, []byte, error) {
 	return items, next, nil
 }
 
-// dueAfter is the smallest key that is due after until.
-func dueAfter(until time.Time) []byte {
+// dueAfter is the smallest key of a class that is due after until.
+func dueAfter(c envelope.Class, until time.Time) []byte {
 	n := nanos(until)
 	if n == math.MaxInt64 {
-		return []byte{kindDue + 1}
+		return append(dueBound(c, n), 0xff) // no domain begins so
 	}
-	return dueBound(n + 1)
+	return dueBound(c, n+1)
 }
 
 // dueRange reads the index between two keys and returns the last key it read.
-func (s *Store) dueRange(lower, upper []byte, limit int) ([]Item, []byte, error) {
+func (s *Store) dueRange(c envelope.Class, lower, upper []byte, limit int) ([]Item, []byte, error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return nil, nil, err
@@ -91,7 +91,7 @@ func (s *Store) dueRange(lower, upper []byte, limit int) ([]Item, []byte, error)
 		last = append(last[:0], it.Key()...)
 		if item, err = dueItem(it); err != nil {
 			err = s.setAside(it.Key(), err)
-		} else if !s.keptAside(item.Key) && !s.front.isComing(item.Key) {
+		} else if !s.keptAside(item.Key) && !s.fronts[c].isComing(item.Key) {
 			items = append(items, item)
 		}
 	}
@@ -99,15 +99,15 @@ func (s *Store) dueRange(lower, upper []byte, limit int) ([]Item, []byte, error)
 }
 
 func dueItem(it *pebble.Iterator) (Item, error) {
-	due, k, ok := parseDueKey(it.Key())
+	p, ok := parseDueKey(it.Key())
 	value, err := it.ValueAndErr()
 	if err == nil && !ok {
 		err = fmt.Errorf("key %q: %w", it.Key(), ErrDamaged)
 	}
-	return Item{Key: k, Due: time.Unix(0, due).UTC(), SenderDomain: string(value)}, err
+	return Item{Key: p.key, Due: time.Unix(0, p.due).UTC(), SenderDomain: string(value)}, err
 }
 
-// front remembers a time before which the due index is empty. Whatever was delivered has left a tombstone there, and
+// front remembers a time before which a class of the due index is empty. Whatever was delivered has left a tombstone there, and
 // walking over a hundred thousand of them to find the first entry would take longer than all the rest.
 type front struct {
 	mu sync.Mutex

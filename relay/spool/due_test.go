@@ -124,7 +124,7 @@ func TestWhatIsNotSyncedIsNotDue(t *testing.T) {
 	}
 	close(release)
 	must(t, <-changed)
-	if items := due(t, s, epoch, 10); len(items) != 1 || items[0].Key != created[0].Key() || len(s.front.created) != 0 {
+	if items := due(t, s, epoch, 10); len(items) != 1 || items[0].Key != created[0].Key() || len(s.fronts[envelope.Normal].created) != 0 {
 		t.Errorf("due: %v", items)
 	}
 }
@@ -137,12 +137,19 @@ func TestPullInOnlyMovesWhatIsTooFarAway(t *testing.T) {
 	far.Recipients[0].Due = epoch.Add(24 * time.Hour)
 	keys := append(put(t, s, e), put(t, s, far)...)
 	limit := epoch.Add(2 * time.Hour)
-	items, _, err := s.Due(After(limit), time.Unix(0, math.MaxInt64), 10)
+	items, _, err := s.Due(envelope.Normal, After(envelope.Normal, limit), time.Unix(0, math.MaxInt64), 10)
 	must(t, err)
 	if len(items) != 1 || items[0].Key != keys[1] { // the first is due in an hour
 		t.Errorf("after the limit: %v", items)
 	}
-	must(t, s.PullIn(append(keys, envelope.Key{ID: "GONE", Domain: "one.test"}), limit, epoch))
+	latest := func(attempts int) time.Time { return limit.Add(time.Duration(attempts) * time.Hour) }
+	moved, err := s.PullIn(append(keys, envelope.Key{ID: "GONE", Domain: "one.test"}), latest, epoch)
+	if err != nil || moved != 2 {
+		t.Errorf("moved %d: %v", moved, err)
+	}
+	if moved, err = s.PullIn(keys, latest, epoch); err != nil || moved != 0 {
+		t.Errorf("moved %d again: %v", moved, err)
+	}
 	if items := due(t, s, epoch, 10); len(items) != 2 {
 		t.Errorf("due: %v", items)
 	}
@@ -171,9 +178,48 @@ func TestPostponeOnlyMovesLater(t *testing.T) {
 
 func due(t *testing.T, s *Store, until time.Time, limit int) []Item {
 	t.Helper()
-	items, _, err := s.Due(Cursor{}, until, limit)
+	items, _, err := s.Due(envelope.Normal, Cursor{}, until, limit)
 	must(t, err)
 	return items
+}
+
+// Each class has its part of the index: what is urgent is found without a walk over what is not, also after the class
+// has changed, a restart, and when the index was made anew.
+func TestDueByClass(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, small(fs))
+	var keys []envelope.Key
+	for i, priority := range []int{0, -3, 4, 9, -9} {
+		e := to("a@one.test")
+		e.Priority, e.Recipients[0].Due = priority, epoch.Add(-time.Duration(i)*time.Second)
+		keys = append(keys, put(t, s, e)...)
+	}
+	check := func(want ...[]envelope.Key) {
+		t.Helper()
+		for c, keys := range want {
+			items, _, err := s.Due(envelope.Class(c), Cursor{}, epoch.AddDate(300, 0, 0), 10)
+			must(t, err)
+			var got []envelope.Key
+			for _, i := range items {
+				got = append(got, i.Key)
+			}
+			if !slices.Equal(got, keys) {
+				t.Errorf("%s: %v, want %v", envelope.Class(c), got, keys)
+			}
+		}
+		must(t, s.Check())
+	}
+	check([]envelope.Key{keys[3], keys[2]}, keys[:1], []envelope.Key{keys[4], keys[1]})
+	_, _, err := s.Change(keys[1], func(e *envelope.Envelope) ([]Draft, error) { e.Priority = 1; return nil, nil })
+	must(t, err)
+	check([]envelope.Key{keys[3], keys[2], keys[1]}, keys[:1], keys[4:])
+	must(t, s.db.Delete(dueKey(envelope.Urgent, nanos(epoch.Add(-2*time.Second)), keys[2]), nil))
+	must(t, s.db.Set(dueKey(envelope.Urgent, nanos(epoch), keys[0]), nil, nil))
+	must(t, s.Close())
+	s = open(t, small(fs))
+	defer s.Close()
+	must(t, s.Verify(t.Context())) // and mends it
+	check([]envelope.Key{keys[3], keys[2], keys[1]}, keys[:1], keys[4:])
 }
 
 func TestDuePages(t *testing.T) {
@@ -185,7 +231,7 @@ func TestDuePages(t *testing.T) {
 	}
 	var seen []Item
 	for c := (Cursor{}); ; {
-		items, next, err := s.Due(c, epoch.Add(19*time.Second), 7)
+		items, next, err := s.Due(envelope.Normal, c, epoch.Add(19*time.Second), 7)
 		must(t, err)
 		if seen = append(seen, items...); len(items) == 0 {
 			break

@@ -14,7 +14,7 @@ import (
 const (
 	kindChunk   = 'b' // b id n       → octets of a message and their checksum
 	kindCounter = 'c' // c name       → int64, merged by addition
-	kindDue     = 'd' // d due domain\0id → sender domain
+	kindDue     = 'd' // d class due domain\0id → sender domain; see dueBound
 	kindEntry   = 'e' // e domain\0id → envelope
 	kindMeta    = 'm' // m id         → what is stored of a message, and for which domains
 	kindTally   = 'n' // n domain     → recipients queued, deferred and held, merged by addition
@@ -44,15 +44,25 @@ func chunkKey(id envelope.ID, n uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(b, id...), n)
 }
 
-func dueKey(due int64, k envelope.Key) []byte {
-	b := append(make([]byte, 0, 10+len(k.Domain)+len(k.ID)), kindDue)
-	return appendName(binary.BigEndian.AppendUint64(b, uint64(due)), k)
+func dueKey(c envelope.Class, due int64, k envelope.Key) []byte {
+	return appendName(appendDue(make([]byte, 0, 11+len(k.Domain)+len(k.ID)), c, due), k)
 }
 
-// dueBound is the smallest key of the due index at or after due.
-func dueBound(due int64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{kindDue}, uint64(due))
+// dueBound is the smallest key of a class in the due index at or after due. The classes stand apart, so that few of
+// one are found without a walk over many of another. That of Normal, with which the index began, is not written: the
+// first octet of a time is below 0x80, those that stand for the others are above.
+func dueBound(c envelope.Class, due int64) []byte { return appendDue(nil, c, due) }
+
+func appendDue(b []byte, c envelope.Class, due int64) []byte {
+	b = append(b, kindDue)
+	if c != envelope.Normal {
+		b = append(b, otherClass|byte(c))
+	}
+	return binary.BigEndian.AppendUint64(b, uint64(due))
 }
+
+// otherClass marks the octet of a class in a key of the due index.
+const otherClass = 0xf0
 
 func appendName(b []byte, k envelope.Key) []byte {
 	return append(append(append(b, k.Domain...), 0), k.ID...)
@@ -65,12 +75,31 @@ func parseEntryKey(b []byte) (envelope.Key, bool) {
 	return parseName(b[1:])
 }
 
-func parseDueKey(b []byte) (due int64, k envelope.Key, ok bool) {
-	if len(b) < 9 || b[0] != kindDue {
-		return 0, envelope.Key{}, false
+// place is where an entry stands in the due index.
+type place struct {
+	class envelope.Class
+	due   int64
+	key   envelope.Key
+}
+
+func parseDueKey(b []byte) (p place, ok bool) {
+	if len(b) < 2 || b[0] != kindDue {
+		return p, false
 	}
-	k, ok = parseName(b[9:])
-	return int64(binary.BigEndian.Uint64(b[1:])), k, ok
+	p.class = envelope.Normal
+	if b = b[1:]; b[0] >= otherClass {
+		p.class = envelope.Class(b[0] &^ otherClass)
+		b = b[1:]
+		if p.class >= envelope.Classes || p.class == envelope.Normal {
+			return p, false
+		}
+	}
+	if len(b) < 8 {
+		return p, false
+	}
+	p.due = int64(binary.BigEndian.Uint64(b))
+	p.key, ok = parseName(b[8:])
+	return p, ok
 }
 
 func parseName(b []byte) (envelope.Key, bool) {

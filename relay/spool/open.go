@@ -137,7 +137,7 @@ func (s *Store) inspect(o Options, version int) (known, error) {
 	if !desc.Exists {
 		return k, i.absent(k)
 	}
-	if unmarked && version >= schema {
+	if unmarked && version >= firstMarked {
 		return k, refusal(o.FS, dir, fmt.Errorf("its mark %s is gone", markFile))
 	}
 	_, manifest := parseFile(o.FS.PathBase(desc.ManifestFilename))

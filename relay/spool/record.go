@@ -10,9 +10,10 @@ import (
 
 // formatEntry and formatMeta are the first octet of every record of their kind. A change of layout takes a new
 // number, and the old ones stay readable: those of format 1 have no checksum, and an entry knows nothing of DSN
-// parameters. A record of format 2 ends with the checksum of its key and all of its octets before.
+// parameters. A record since format 2 ends with the checksum of its key and all of its octets before. An entry has a
+// priority since format 3.
 const (
-	formatEntry    = 2
+	formatEntry    = 3
 	formatEntryOld = 1
 	formatMeta     = 2
 	formatMetaOld  = 1
@@ -49,6 +50,7 @@ func encodeEntry(e *envelope.Envelope) []byte {
 	w.text(e.Held)
 	w.text(e.EnvelopeID)
 	w.text(string(e.Return))
+	w.int(int64(e.Priority))
 	for i := range e.Recipients {
 		w.recipient(&e.Recipients[i])
 	}
@@ -75,6 +77,9 @@ func decodeEntry(k envelope.Key, b []byte) (envelope.Envelope, error) {
 	if r.format >= 2 {
 		e.EnvelopeID = r.text()
 		e.Return = envelope.Return(r.text())
+	}
+	if r.format >= 3 {
+		e.Priority = int(r.int())
 	}
 	if recipients > int64(len(b)) {
 		r.fail()

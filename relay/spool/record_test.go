@@ -96,6 +96,31 @@ func TestEntryOfFormat1(t *testing.T) {
 	}
 }
 
+// TestEntryOfFormat2 reads a record as it was written before there were priorities.
+func TestEntryOfFormat2(t *testing.T) {
+	record, err := hex.DecodeString("0202020a087340732e7465737406732e746573740175095375626d69747465648080a0bbd29df1fa310e0003656e760446554c4c086140642e74657374080f7266633832323b6f40642e74657374048080a0bbd29df1fa3102860705342e372e31056c61746572016801748080a0bbd29df1fa310650617373656448aaf083")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1_800_000_000, 0).UTC()
+	want := envelope.Envelope{
+		ID: "I", Domain: "d.test", ReversePath: "s@s.test", Tenant: "s.test", User: "u", Origin: envelope.Submitted,
+		Accepted: at, Size: 7, UTF8: true, Released: true, EnvelopeID: "env", Return: envelope.ReturnFull,
+		Recipients: []envelope.Recipient{{
+			Address: "a@d.test", State: envelope.Queued, Attempts: 2, Due: at, Notify: envelope.NotifyDelay, Original: "rfc822;o@d.test",
+			Last: &envelope.Outcome{
+				Reply: reply.Reply{Code: 451, Enhanced: "4.7.1", Text: "later"}, NextHop: "h", TLS: "t", At: at, Handover: envelope.HandoverPassed,
+			},
+		}},
+	}
+	if got, err := decodeEntry(want.Key(), record); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v\n%+v", err, got)
+	}
+	if got, err := decodeCounts(entryKey(want.Key()), record); err != nil || got != countsOf(&want) {
+		t.Errorf("counted %+v, %v", got, err)
+	}
+}
+
 func TestRecordsCutShortAreDamaged(t *testing.T) {
 	e := full()
 	record := encodeEntry(&e)
@@ -142,13 +167,26 @@ func TestKeysSortAndSplit(t *testing.T) {
 		t.Error("a domain sorts behind one that it begins")
 	}
 	times := []int64{0, 1, 255, 256, 1 << 40, 1<<63 - 1}
-	for i, due := range times {
-		got, k, ok := parseDueKey(dueKey(due, a))
-		if !ok || got != due || k != a {
-			t.Errorf("due %d became %d, %+v", due, got, k)
+	for c := range envelope.Class(envelope.Classes) {
+		for i, due := range times {
+			if got, ok := parseDueKey(dueKey(c, due, a)); !ok || got != (place{c, due, a}) {
+				t.Errorf("%s at %d became %+v", c, due, got)
+			}
+			if i > 0 && string(dueKey(c, times[i-1], b)) >= string(dueKey(c, due, a)) {
+				t.Errorf("due %d sorts behind %d", times[i-1], due)
+			}
 		}
-		if i > 0 && string(dueKey(times[i-1], b)) >= string(dueKey(due, a)) {
-			t.Errorf("due %d sorts behind %d", times[i-1], due)
+	}
+	for _, cut := range []int{0, 1, 2, 8, 9} {
+		if _, ok := parseDueKey(dueKey(envelope.Urgent, 7, a)[:cut]); ok {
+			t.Errorf("a key of %d octets was read", cut)
+		}
+	}
+	for _, class := range []byte{otherClass | byte(envelope.Normal), otherClass | envelope.Classes, 0xff} {
+		key := dueKey(envelope.Urgent, 7, a)
+		key[1] = class
+		if p, ok := parseDueKey(key); ok {
+			t.Errorf("class %x was read as %s", class, p.class)
 		}
 	}
 }

@@ -11,9 +11,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// schema is the version of the layout of keys and files. Since 2 a mark stands beside the store, since 3 what is
-// queued for each destination is counted in it.
-const schema = 3
+// schema is the version of the layout of keys and files. Since firstMarked a mark stands beside the store; since 3 what
+// is queued for each destination is counted in it, mail has a priority, and the due index a part for each class.
+const (
+	schema      = 3
+	firstMarked = 2
+)
 
 // schemaFile holds the schema beside the store, so that it can be read before the store is opened: opening alone
 // already writes.

@@ -355,7 +355,7 @@ func TestClosedStoreRefuses(t *testing.T) {
 	_, largeErr := accept(s, 1<<20, to("b@one.test"))
 	_, getErr := s.Get(keys[0])
 	_, beginErr := s.Begin(keys[0], epoch)
-	_, _, dueErr := s.Due(Cursor{}, epoch, 1)
+	_, _, dueErr := s.Due(envelope.Normal, Cursor{}, epoch, 1)
 	_, listErr := s.List(Filter{}, envelope.Key{}, 1)
 	_, messageErr := s.Message(keys[0].ID)
 	_, readErr := m.Read(make([]byte, 1))

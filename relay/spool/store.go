@@ -80,7 +80,7 @@ type Store struct {
 	// searching is held while the oldest entry of a destination is looked for.
 	searching sync.Mutex
 	aside     aside
-	front     front
+	fronts    [envelope.Classes]front // of the due index
 	// unverified are the tables that Open did not read.
 	unverified []int64
 	// buffers of Writers that ended, as *[]byte.

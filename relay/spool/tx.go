@@ -19,9 +19,9 @@ type tx struct {
 	moves  []move
 	// metas are what the batch knows of messages; nil in one that changes a single entry.
 	metas map[envelope.ID]meta
-	// due is the earliest time that the batch adds to the due index, if any.
-	due   int64
-	added bool
+	// due is the earliest time that the batch adds to the due index, for each class that it adds to.
+	due   [envelope.Classes]int64
+	added [envelope.Classes]bool
 	// pending says that the batch belongs to a sync that nobody waits for.
 	pending bool
 }
@@ -97,18 +97,19 @@ func (t *tx) replace(before, after *envelope.Envelope) {
 func (t *tx) index(before, after *envelope.Envelope) {
 	old, was := indexed(before)
 	due, is := indexed(after)
-	if was && is && old == due {
+	if was && is && old == due && before.Class() == after.Class() {
 		return
 	}
 	if was {
-		t.delete(dueKey(old, before.Key()))
+		t.delete(dueKey(before.Class(), old, before.Key()))
 	}
 	if !is {
 		return
 	}
-	t.set(dueKey(due, after.Key()), []byte(after.SenderDomain()))
-	if !t.added || due < t.due {
-		t.due, t.added = due, true
+	c := after.Class()
+	t.set(dueKey(c, due, after.Key()), []byte(after.SenderDomain()))
+	if !t.added[c] || due < t.due[c] {
+		t.due[c], t.added[c] = due, true
 	}
 }
 
@@ -162,8 +163,10 @@ func (t *tx) commit(d durability) error {
 		}
 	}
 	t.tallies()
-	if t.added {
-		defer t.s.front.arrive(t.due, t.moves...)()
+	for c, added := range t.added {
+		if added {
+			defer t.s.fronts[c].arrive(t.due[c], t.moves...)()
+		}
 	}
 	if err := t.apply(d); err != nil {
 		return err

@@ -100,12 +100,6 @@ func (s *Store) inForce(number int64) bool {
 	return err != nil || slices.Contains(live, number)
 }
 
-// place is an entry and a due time of it.
-type place struct {
-	key envelope.Key
-	due int64
-}
-
 func (s *Store) verifyEntries(ctx context.Context) error {
 	domain := ""
 	return s.pages(ctx, kindEntry, func(after []byte) ([]byte, error) {
@@ -132,7 +126,7 @@ func (s *Store) entryPage(after []byte) (places []place, next []byte, err error)
 			return s.setAside(it.Key(), err)
 		}
 		if due, ok := indexed(&e); ok {
-			places = append(places, place{e.Key(), due})
+			places = append(places, place{e.Class(), due, e.Key()})
 		}
 		return nil
 	})
@@ -159,7 +153,7 @@ func (s *Store) page(after []byte, kind byte, f func(*pebble.Iterator) error) (n
 
 // unindexed are the places at which the due index has no key.
 func (s *Store) unindexed(places []place) (missing []place, err error) {
-	at := func(p place) []byte { return dueKey(p.due, p.key) }
+	at := func(p place) []byte { return dueKey(p.class, p.due, p.key) }
 	there := map[place]bool{}
 	err = eachRecord(s.db, kindDue, ordered(places, at), at, func(p place, _ []byte) error {
 		there[p] = true
@@ -193,7 +187,7 @@ func (s *Store) mendOne(k envelope.Key) (did bool, err error) {
 	if err != nil || !ok {
 		return false, ignoreGone(err)
 	}
-	_, err = get(s.db, dueKey(due, k))
+	_, err = get(s.db, dueKey(e.Class(), due, k))
 	if !errors.Is(err, ErrNotFound) {
 		return false, err // it came since
 	}
@@ -218,8 +212,8 @@ func (s *Store) verifyDue(ctx context.Context) error {
 		var places []place
 		var odd [][]byte
 		next, err := s.page(after, kindDue, func(it *pebble.Iterator) error {
-			if due, k, ok := parseDueKey(it.Key()); ok {
-				places = append(places, place{k, due})
+			if p, ok := parseDueKey(it.Key()); ok {
+				places = append(places, p)
 			} else {
 				odd = append(odd, bytes.Clone(it.Key()))
 			}
@@ -257,7 +251,7 @@ func (p place) claimed(record []byte) bool {
 	}
 	e, err := decodeEntry(p.key, record)
 	due, ok := indexed(&e)
-	return err != nil || ok && due == p.due
+	return err != nil || ok && due == p.due && e.Class() == p.class
 }
 
 // prune removes keys of the due index that are still wrong, and those that are none.
@@ -293,5 +287,5 @@ func (s *Store) pruneOne(p place) (did bool, err error) {
 	if p.claimed(record) {
 		return false, nil
 	}
-	return true, s.batch(later, func(t *tx) error { t.delete(dueKey(p.due, p.key)); return nil })
+	return true, s.batch(later, func(t *tx) error { t.delete(dueKey(p.class, p.due, p.key)); return nil })
 }
