@@ -21,8 +21,8 @@ import (
 func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	defer r.schedule.Done(job)
 	s := r.settings.Load()
-	if s == nil {
-		return nil // nothing in force yet: the entry stays due
+	if s == nil || r.sender.Leaving(job.Key.ID) {
+		return nil // nothing in force yet, or a peer is getting it: the entry stays due
 	}
 	if off, err := r.directed(s, job.Key); off || err != nil {
 		return err

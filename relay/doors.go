@@ -75,7 +75,7 @@ func (d *doors) serveSecured(ctx context.Context, metrics http.Handler) error {
 		clients tls.ClientAuthType
 		handler http.Handler
 	}{
-		{operatorPort, tls.RequireAndVerifyClientCert, admin.Operator(d.relay)},
+		{operatorPort, tls.RequireAndVerifyClientCert, admin.Secured(admin.Operator(d.relay), d.relay.receiver, d.serverName)},
 		{metricsPort, tls.VerifyClientCertIfGiven, admin.Metrics(metrics, d.metricsToken)},
 	} {
 		listener, err := net.Listen("tcp", net.JoinHostPort(d.relay.options.Bind, strconv.Itoa(s.port)))
@@ -139,6 +139,15 @@ func (d *doors) takeToken(s *settings, file string) {
 	}
 	trimmed := strings.TrimSpace(string(token))
 	d.token.Store(&trimmed)
+}
+
+// serverName is what stands in the certificates of this relay's pods; empty before a configuration names it.
+func (d *doors) serverName() string {
+	s := d.relay.settings.Load()
+	if s == nil || s.config.Relay.Admin == nil {
+		return ""
+	}
+	return s.config.Relay.Admin.ServerName
 }
 
 func (d *doors) metricsToken() string {

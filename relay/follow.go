@@ -66,6 +66,7 @@ func (r *Relay) reload(ctx context.Context) bool {
 	r.configError.Store(nil)
 	r.ports.configure(ctx, next)
 	r.doors.configure(next)
+	r.sender.Follow(c.Relay.Handoff)
 	r.schedule.Reconsider()
 	r.log.Info("configuration in force", "generation", c.Generation, "domains", len(c.Domains), "policies", len(c.Relay.Policies))
 	return true

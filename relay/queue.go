@@ -15,6 +15,7 @@ import (
 	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
+	"github.com/postrider/postrider/relay/handoff"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/spool"
 )
@@ -217,6 +218,9 @@ func (r *Relay) actOn(k envelope.Key, w work) (int, error) {
 	var events []event.Event
 	var made []notice
 	after, created, err := r.spool.Change(k, func(e *envelope.Envelope) ([]spool.Draft, error) {
+		if r.sender.Leaving(k.ID) {
+			return nil, handoff.ErrLeaving
+		}
 		now := time.Now()
 		if events = w.apply(e, now); len(events) == 0 {
 			return nil, errUnchanged

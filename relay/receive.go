@@ -43,7 +43,7 @@ func (r *Relay) mail(c *listener.Session) error {
 	switch {
 	case s == nil:
 		return errNoConfig
-	case slices.Contains(s.config.Relay.Cordoned, r.options.Pod):
+	case s.cordoned(r.options.Pod):
 		return errCordoned
 	case r.pressure.lowDisk.Load():
 		return errNoRoom
@@ -79,7 +79,12 @@ func (r *Relay) rcpt(ctx context.Context, c *listener.Session, to envelope.Recip
 
 // receive is the first half of a message's path: judged, signed, stored and synced before the 250.
 func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte, body io.Reader) (reply.Reply, error) {
+	r.receiving.Add(1)
+	defer r.receiving.Add(-1)
 	s := r.settings.Load()
+	if s.cordoned(r.options.Pod) {
+		return reply.Reply{}, errCordoned // since MAIL; what was counted before may end
+	}
 	client := policy.ClientOf(c.User, c.Trusted)
 	verdict, err := s.policy.Header(client, header)
 	if err != nil {

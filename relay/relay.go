@@ -18,6 +18,7 @@ import (
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/deliver"
 	"github.com/postrider/postrider/relay/filter"
+	"github.com/postrider/postrider/relay/handoff"
 	"github.com/postrider/postrider/relay/health"
 	"github.com/postrider/postrider/relay/journal"
 	"github.com/postrider/postrider/relay/rate"
@@ -84,6 +85,11 @@ type Relay struct {
 
 	suppressions *suppress.List
 
+	sender   *handoff.Sender
+	receiver *handoff.Receiver
+	// receiving counts the messages that are coming in.
+	receiving atomic.Int64
+
 	// settings is the configuration in force, nil before the first one.
 	settings atomic.Pointer[settings]
 	// configError says why a newer configuration is not in force.
@@ -131,6 +137,9 @@ func open(o Options) (*Relay, error) {
 	if r.directives, err = openDirectives(store); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	if err := r.newHandoff(); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	r.metrics = newMetrics(r)
 	r.ports = newPorts(r)
 	r.doors = newDoors(r)
@@ -164,6 +173,8 @@ func (r *Relay) run(ctx context.Context) error {
 	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
 	work.Go(func() error { r.endDirectives(working); return nil })
 	work.Go(func() error { r.sweepSuppressions(working); return nil })
+	work.Go(func() error { r.sender.Run(working); return nil })
+	work.Go(func() error { r.sweepHandoffs(working); return nil })
 	work.Go(func() error { r.pressure.watch(working); return nil })
 	work.Go(func() error { return r.hops.Run(working) })
 	work.Go(func() error { r.verifySpool(working); return nil })

@@ -15,21 +15,25 @@ const slowest = 10
 
 // Status implements admin.Relay.
 func (r *Relay) Status() status.Status {
+	// In this order: under a configuration that cordons the pod, nothing receiving and then nothing queued is for good.
+	s := r.settings.Load()
+	receiving := r.receiving.Load()
 	st := status.Status{
-		Pod:       r.options.Pod,
-		Version:   r.options.Version,
-		Started:   r.started,
-		Queue:     queueOf(r.spool.Totals(), r.spool.Oldest()),
-		Slowest:   r.slowest(),
-		Ledger:    status.Ledger(r.spool.Ledger()),
-		Listeners: r.ports.status(),
-
+		Pod:             r.options.Pod,
+		Version:         r.options.Version,
+		Started:         r.started,
+		Queue:           queueOf(r.spool.Totals(), r.spool.Oldest()),
+		Slowest:         r.slowest(),
+		Ledger:          status.Ledger(r.spool.Ledger()),
+		Listeners:       r.ports.status(),
 		TokenKeysWanted: r.ports.wantTokenKeys(),
+		Receiving:       receiving,
+		Handoff:         r.handingOff(),
 	}
 	if why := r.configError.Load(); why != nil {
 		st.ConfigError = *why
 	}
-	if s := r.settings.Load(); s != nil {
+	if s != nil {
 		st.Generation = s.config.Generation
 		for _, p := range s.config.Relay.Policies {
 			st.Policies = append(st.Policies, p.Name)

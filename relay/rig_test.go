@@ -34,6 +34,8 @@ type rig struct {
 	dir     string
 	stopped chan error
 	stop    context.CancelFunc
+	// pod and bind are the name and the address of the process.
+	pod, bind string
 }
 
 // patience is how long anything may take that a test waits for.
@@ -47,7 +49,7 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(dns.Close)
-	r := &rig{t: t, dns: dns, dir: t.TempDir(), files: map[string][]byte{}}
+	r := &rig{t: t, dns: dns, dir: t.TempDir(), files: map[string][]byte{}, pod: "outbound-0", bind: "127.0.0.1"}
 	r.config = config.Config{Relay: config.Relay{
 		Name: "outbound", Namespace: "test", Hostname: "out.relay.example", Postmaster: "ops@relay.example",
 		Listeners: []config.Listener{{Name: "smtp", Mode: config.ModeRelay, TLS: config.TLSNone}},
@@ -141,7 +143,7 @@ func (r *rig) start() {
 	log := slog.New(slog.NewJSONHandler(testWriter{r.t}, nil))
 	go func() {
 		r.stopped <- relay.Run(ctx, relay.Options{
-			ConfigDir: r.configDir(), DataDir: r.dir, AdminSocket: r.socket(), Bind: "127.0.0.1", Pod: "outbound-0", Local: true, Log: log,
+			ConfigDir: r.configDir(), DataDir: r.dir, AdminSocket: r.socket(), Bind: r.bind, Pod: r.pod, Local: true, Log: log,
 		})
 	}()
 	r.eventually("the configuration to be in force", func() bool {

@@ -95,7 +95,10 @@ func happen(f *admin.Fate, e *event.Event) {
 	if e.Reply != "" && e.Type != event.Reported {
 		f.Reply = e.Reply
 	}
+	f.Peer = ""
 	switch state, ended := final[e.Type]; {
+	case e.Type == event.HandedOut:
+		f.State, f.At, f.Peer = "", e.At, e.Peer
 	case ended:
 		f.State, f.At = state, e.At
 	case f.State == "":

@@ -83,6 +83,9 @@ func printTrace(s streams, title string, t admin.Trace) error {
 	}
 	for _, f := range t.Recipients {
 		state := cmp.Or(string(f.State), "no longer known")
+		if f.Peer != "" {
+			state = "handed over to " + f.Peer
+		}
 		if _, err := fmt.Fprintf(s.out, "  <%s>: %s\n", printable(f.Recipient), state); err != nil {
 			return err
 		}
@@ -112,6 +115,10 @@ func detail(e *event.Event, own bool) string {
 		add("for ", e.Tenant)
 		add("", e.TLS)
 		add("", strconv.FormatInt(e.Size, 10)+" octets")
+	case event.HandedOut:
+		add("to ", e.Peer)
+	case event.HandedIn:
+		add("from ", e.Peer)
 	case event.Reported:
 		add("", e.Reason)
 		if own {

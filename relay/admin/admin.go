@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -149,7 +150,40 @@ func Metrics(metrics http.Handler, token func() string) http.Handler {
 	})
 }
 
-func verified(req *http.Request) bool { return req.TLS != nil && len(req.TLS.VerifiedChains) > 0 }
+// relaySuffix is how the names in the certificates of relays' pods end. All are of the same authority: only the name
+// tells whose they are.
+const relaySuffix = ".relay.postrider.internal"
+
+// verified says that the client is the operator: its certificate is ours, and no relay's.
+func verified(req *http.Request) bool {
+	return req.TLS != nil && len(req.TLS.VerifiedChains) > 0 && !slices.ContainsFunc(req.TLS.PeerCertificates[0].DNSNames,
+		func(name string) bool { return strings.HasSuffix(name, relaySuffix) })
+}
+
+// sibling says that the client is a pod of the relay of this name.
+func sibling(req *http.Request, serverName string) bool {
+	return strings.HasSuffix(serverName, relaySuffix) && req.TLS != nil && len(req.TLS.VerifiedChains) > 0 &&
+		slices.Contains(req.TLS.PeerCertificates[0].DNSNames, serverName)
+}
+
+// Secured serves those whose certificate the server in front of it has verified: the operator, and at /handoff/ the pods
+// of the same relay, which have serverName in their certificate. One relay's key opens no other relay's door.
+func Secured(operator, peers http.Handler, serverName func() string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/handoff/", only(func(req *http.Request) bool { return sibling(req, serverName()) }, peers))
+	mux.Handle("/", only(verified, operator))
+	return mux
+}
+
+func only(admitted func(*http.Request) bool, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if !admitted(req) {
+			http.Error(w, "this certificate does not open this door", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, req)
+	})
+}
 
 func bears(req *http.Request, token string) bool {
 	shown, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")

@@ -38,6 +38,20 @@ func (c *Certificates) Load(certFile, keyFile, caFile string) error {
 	return nil
 }
 
+// ForPeer is the configuration of a client that asks another pod of the relay, which has this name in its certificate.
+func (c *Certificates) ForPeer(serverName string) (*tls.Config, error) {
+	m := c.current.Load()
+	if m == nil {
+		return nil, errors.New("no certificate has been loaded yet")
+	}
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		ServerName:   serverName,
+		RootCAs:      m.clients,
+		Certificates: []tls.Certificate{m.certificate},
+	}, nil
+}
+
 // Config is a server's TLS configuration. With tls.RequireAndVerifyClientCert the handshake of a client without
 // a certificate of ours fails.
 func (c *Certificates) Config(clients tls.ClientAuthType) *tls.Config {

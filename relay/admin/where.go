@@ -89,6 +89,8 @@ type Fate struct {
 	At time.Time `json:"at"`
 	// Reply is the last one, if there was any.
 	Reply string `json:"reply,omitempty"`
+	// Peer is the pod that has it now, if it was handed over and State is not known here.
+	Peer string `json:"peer,omitempty"`
 }
 
 // Directed is a directive and what it, or its end, changed in the queue.

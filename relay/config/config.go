@@ -61,6 +61,8 @@ type Relay struct {
 	Policies  []RatePolicy `json:"policies,omitempty"`
 	// Cordoned are the pods, by name, that take no new mail: they answer MAIL with 421 and deliver what they have.
 	Cordoned []string `json:"cordoned,omitempty"`
+	// Handoff says which pod gives its mail to which others; nil when none does.
+	Handoff *Handoff `json:"handoff,omitempty"`
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin `json:"admin,omitempty"`
 	// Filters judge mail before it is accepted, in this order.
@@ -354,8 +356,27 @@ type Admin struct {
 	KeyFile  string `json:"keyFile"`
 	// CAFile signs the clients that may ask.
 	CAFile string `json:"caFile"`
+	// ServerName is the name in the certificate, by which the pods of a relay know each other; empty for no peers.
+	ServerName string `json:"serverName,omitempty"`
 	// MetricsTokenFile holds the bearer token that a scraper may show in place of a client certificate.
 	MetricsTokenFile string `json:"metricsTokenFile,omitempty"`
+}
+
+// Handoff is the emptying of a pod that is to go.
+type Handoff struct {
+	// From is the pod.
+	From string `json:"from"`
+	// Peers take its mail: the pods that stay.
+	Peers []Peer `json:"peers,omitempty"`
+}
+
+// Peer is a pod of the same relay.
+type Peer struct {
+	Pod string `json:"pod"`
+	// Address is its IP address at the moment; empty while it has none.
+	Address string `json:"address,omitempty"`
+	// Host is its name in the cluster's DNS, which stays.
+	Host string `json:"host"`
 }
 
 // Domain is a SendingDomain.

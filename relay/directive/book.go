@@ -86,6 +86,25 @@ func (b *Book) Add(o Order, now time.Time) (Directive, error) {
 	return d, nil
 }
 
+// Merge takes up a directive of another pod as it is, so that it ends what it began there; one that is known, or over,
+// is left alone. It is durable when Merge returns nil.
+func (b *Book) Merge(d Directive, now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := b.Current().List()
+	if d.Over(now) && d.Act != Hold || slices.ContainsFunc(all, func(o Directive) bool { return o.ID == d.ID }) {
+		return nil
+	}
+	if len(all) >= 2*Most { // each pod had its own; Open reads so many
+		return ErrTooMany
+	}
+	if err := b.put(&d); err != nil {
+		return err
+	}
+	b.current.Store(&Set{append(all, d)})
+	return nil
+}
+
 // End takes a directive out of force before its time. What it did is still to be undone; then Drop follows.
 func (b *Book) End(id string, now time.Time) (Directive, error) {
 	b.mu.Lock()

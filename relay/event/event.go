@@ -18,6 +18,8 @@ const (
 	Flushed    Type = "Flushed"    // an admin wants it tried now
 	Removed    Type = "Removed"    // an admin removed it
 	Reported   Type = "Reported"   // a DSN about it was made; Reason is its action, Reply its spool id
+	HandedOut  Type = "HandedOut"  // the pod Peer has it now, under the same id
+	HandedIn   Type = "HandedIn"   // it came from the pod Peer
 )
 
 // Event is one thing that happened to one recipient. It is not changed once it is told.
@@ -50,4 +52,6 @@ type Event struct {
 	TLS string `json:"tls,omitempty"`
 	// Reason is an admin's, or why a recipient is suppressed.
 	Reason string `json:"reason,omitempty"`
+	// Peer is the pod that it came from or went to.
+	Peer string `json:"peer,omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"container/list"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -239,6 +240,13 @@ func (s *Scheduler) Done(job *Job) {
 	s.disconnect(job)
 	s.scanBy(s.scanned.Add(settle))
 	s.dispatch()
+}
+
+// InFlight says that one of the entries was handed out and is not done.
+func (s *Scheduler) InFlight(keys []envelope.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(keys, func(k envelope.Key) bool { e := s.entries[k]; return e != nil && e.flying })
 }
 
 // Wake tells of entries that were accepted or changed. Those due now are handed out as soon as they may; those

@@ -190,7 +190,7 @@ func (c *check) balance() {
 		c.report("%w", err)
 		return
 	}
-	if ended := l.Delivered + l.Failed + l.Suppressed + l.Removed; l.Accepted != ended+l.Queued {
+	if l.arrived() != l.ended()+l.Queued {
 		c.report("the books do not balance: %+v", l)
 	}
 }

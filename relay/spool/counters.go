@@ -25,9 +25,11 @@ type Counts struct {
 	Damaged int64
 }
 
-// Ledger counts recipients since the spool was made. Accepted = Delivered + Queued + Failed + Suppressed + Removed.
+// Ledger counts recipients since the spool was made.
+// Accepted + HandedIn = Delivered + Queued + Failed + Suppressed + Removed + HandedOut.
 type Ledger struct {
-	Accepted, Delivered, Queued, Failed, Suppressed, Removed int64
+	// HandedIn came from the spool of another pod, which had accepted them; HandedOut went to one.
+	Accepted, HandedIn, Delivered, Queued, Failed, Suppressed, Removed, HandedOut int64
 }
 
 // Destination is what is queued for one domain.
@@ -64,15 +66,20 @@ func countsOf(e *envelope.Envelope) (c Counts) {
 }
 
 // stored are the counters that cannot be derived from the entries, with their names on disk.
-func (l *Ledger) stored() [5]counter {
-	return [5]counter{
+func (l *Ledger) stored() [7]counter {
+	return [7]counter{
 		{"accepted", &l.Accepted},
+		{counterHandedIn, &l.HandedIn},
 		{"delivered", &l.Delivered},
 		{"failed", &l.Failed},
 		{"suppressed", &l.Suppressed},
 		{"removed", &l.Removed},
+		{"handedOut", &l.HandedOut},
 	}
 }
+
+// counterHandedIn is the name of a counter that not every spool has.
+const counterHandedIn = "handedIn"
 
 type counter struct {
 	name string
@@ -96,16 +103,23 @@ func (l *Ledger) count(d envelope.Disposition) error {
 	return nil
 }
 
+// arrived are the recipients that ever were in the queue.
+func (l *Ledger) arrived() int64 { return l.Accepted + l.HandedIn }
+
 // ended are the recipients that are no longer in the queue.
-func (l *Ledger) ended() int64 { return l.Delivered + l.Failed + l.Suppressed + l.Removed }
+func (l *Ledger) ended() int64 {
+	return l.Delivered + l.Failed + l.Suppressed + l.Removed + l.HandedOut
+}
 
 func (l *Ledger) add(d Ledger) {
 	l.Accepted += d.Accepted
+	l.HandedIn += d.HandedIn
 	l.Delivered += d.Delivered
 	l.Queued += d.Queued
 	l.Failed += d.Failed
 	l.Suppressed += d.Suppressed
 	l.Removed += d.Removed
+	l.HandedOut += d.HandedOut
 }
 
 // Totals counts the whole queue.

@@ -94,7 +94,7 @@ func deeds() []deed {
 // when it is on stable storage, and after a restart it is done or not done, never half, and nothing else is lost.
 func TestFailingDiskIsNeverAcknowledged(t *testing.T) {
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
-		for _, d := range deeds() {
+		for _, d := range append(deeds(), handoffDeeds()...) {
 			broke, tried := 0, 0
 			for unbroken := 0; unbroken < 8 && tried < 120; tried++ {
 				if d.fails(t, cause, tried) {

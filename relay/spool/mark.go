@@ -47,7 +47,7 @@ type known struct {
 	served bool
 	// manifests and logs are the files that still exist, in the order of their numbers.
 	manifests, logs []prefix
-	// accepted and ended are of the ledger.
+	// accepted and ended are of the ledger: all that ever came in, and all that is no longer queued.
 	accepted, ended int64
 }
 
@@ -201,7 +201,7 @@ func (m *mark) writeNext() error {
 	next.turn++
 	if m.books != nil {
 		l := m.books()
-		next.accepted, next.ended = l.Accepted, l.ended()
+		next.accepted, next.ended = l.arrived(), l.ended()
 	}
 	slot := encodeMark(next)
 	m.mu.Unlock()

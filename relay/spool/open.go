@@ -96,9 +96,9 @@ func (s *Store) recover(k known, version int) error {
 		return readRefusal(s, err)
 	}
 	l := s.books.ledger
-	if l.Accepted < k.accepted || l.ended() < k.ended {
+	if l.arrived() < k.accepted || l.ended() < k.ended {
 		return refusal(s.fs, s.dir, fmt.Errorf("%d recipients were accepted and %d ended, but the store knows of %d and %d: %w",
-			k.accepted, k.ended, l.Accepted, l.ended(), ErrDamaged))
+			k.accepted, k.ended, l.arrived(), l.ended(), ErrDamaged))
 	}
 	return nil
 }

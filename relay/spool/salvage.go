@@ -156,8 +156,10 @@ func (s *salvage) count(v version) {
 // weigh compares the counters that were read with those of the mark.
 func (s *salvage) weigh(k known) {
 	accepted := int64(0)
-	for _, n := range s.sums["accepted"] {
-		accepted += n
+	for _, name := range []string{"accepted", counterHandedIn} {
+		for _, n := range s.sums[name] {
+			accepted += n
+		}
 	}
 	if missing := k.accepted - accepted; missing > 0 {
 		s.found.Unread++

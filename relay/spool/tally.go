@@ -82,7 +82,7 @@ func (s *Store) loadTallies() (fit bool, err error) {
 	if err == nil && !t.batch.Empty() {
 		err = t.commit(later)
 	}
-	return sound && l.Accepted == l.ended()+l.Queued, err
+	return sound && l.arrived() == l.ended()+l.Queued, err
 }
 
 // load takes in what was stored of a destination. Its oldest mail is looked for when somebody asks.
@@ -123,7 +123,7 @@ func (s *Store) count() error {
 
 // unread counts recipients that the ledger knows of and no record that can be read: those of entries kept aside.
 func (b *books) unread() {
-	missing := b.ledger.Accepted - b.ledger.ended() - b.total.Queued
+	missing := b.ledger.arrived() - b.ledger.ended() - b.total.Queued
 	for _, domain := range slices.Sorted(maps.Keys(b.tally)) {
 		if n := min(missing, b.tally[domain].Damaged); n > 0 {
 			b.apply(move{key: envelope.Key{Domain: domain}, counts: Counts{Queued: n}})

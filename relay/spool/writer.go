@@ -27,6 +27,7 @@ type Writer struct {
 	body   int64  // octets written so far
 	chunks uint32 // stored so far; number 0 is kept for the prefix
 	done   bool
+	also   func(*tx) error // what Take adds to the batch of Commit; may be nil
 }
 
 var errDone = errors.New("spool: the message was committed or aborted already")
@@ -126,6 +127,9 @@ func (w *Writer) commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 		t.delete(streamKey(w.id))
 	}
 	created, err := t.create(w.id, m, entries)
+	if err == nil && w.also != nil {
+		err = w.also(t)
+	}
 	if err != nil {
 		return nil, err
 	}

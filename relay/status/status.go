@@ -24,7 +24,29 @@ type Status struct {
 	// TokenKeysWanted says that a client has lately shown a token whose key is not in the configuration: the keys
 	// should be fetched anew.
 	TokenKeysWanted bool `json:"tokenKeysWanted,omitempty"`
+	// Receiving is how many messages are coming in. While the pod is cordoned, those are the last: when there were none
+	// and the queue was empty, it stays empty.
+	Receiving int64 `json:"receiving,omitempty"`
+	// Handoff is how far this pod is with giving its mail to its peers; nil when it is not to.
+	Handoff *Handoff `json:"handoff,omitempty"`
 }
+
+// Handoff is how far a pod is with giving its mail away. What is left is its queue.
+type Handoff struct {
+	Phase HandoffPhase `json:"phase"`
+	Since time.Time    `json:"since"`
+	// Problem is what is in the way; empty when nothing is.
+	Problem string `json:"problem,omitempty"`
+}
+
+// HandoffPhase is where a hand-off is.
+type HandoffPhase string
+
+const (
+	HandoffRunning HandoffPhase = "HandingOff" // messages go to peers
+	HandoffWaiting HandoffPhase = "Waiting"    // no peer takes anything at the moment
+	HandoffDone    HandoffPhase = "Done"       // there is no mail, and the peers know all that the pod knows
+)
 
 // Queue counts recipients, not messages.
 type Queue struct {
@@ -67,19 +89,23 @@ const (
 )
 
 // Ledger counts recipients since the spool was made:
-// Accepted = Delivered + Queued + Failed + Suppressed + Removed.
+// Accepted + HandedIn = Delivered + Queued + Failed + Suppressed + Removed + HandedOut.
 type Ledger struct {
-	Accepted   int64 `json:"accepted"`
+	Accepted int64 `json:"accepted"`
+	// HandedIn came from another pod, which had accepted them.
+	HandedIn   int64 `json:"handedIn,omitempty"`
 	Delivered  int64 `json:"delivered"`
 	Queued     int64 `json:"queued"`
 	Failed     int64 `json:"failed"`
 	Suppressed int64 `json:"suppressed"`
 	Removed    int64 `json:"removed"`
+	// HandedOut went to another pod, which has them in its books now.
+	HandedOut int64 `json:"handedOut,omitempty"`
 }
 
 // Balanced says that the books are right.
 func (l Ledger) Balanced() bool {
-	return l.Accepted == l.Delivered+l.Queued+l.Failed+l.Suppressed+l.Removed
+	return l.Accepted+l.HandedIn == l.Delivered+l.Queued+l.Failed+l.Suppressed+l.Removed+l.HandedOut
 }
 
 // Listener is one port as it is.

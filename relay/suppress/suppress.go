@@ -69,6 +69,26 @@ func (l *List) Add(e Entry) error {
 	return l.store.Put(table, key(e.Domain, e.Address), value)
 }
 
+// Merge takes up an entry of another pod, unless one that binds longer is there. It is on stable storage when Merge
+// returns nil.
+func (l *List) Merge(e Entry) error {
+	value, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("suppress %s: %w", e.Address, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := key(e.Domain, e.Address)
+	have, err := l.read(k)
+	switch {
+	case err == nil && !have.Until.Before(e.Until):
+		return nil
+	case err != nil && !errors.Is(err, spool.ErrNotFound):
+		return err
+	}
+	return l.store.Put(table, k, value)
+}
+
 // Find returns what binds a recipient of mail sent as a domain; false when nothing does. What has expired goes.
 func (l *List) Find(domain, address string, now time.Time) (Entry, bool, error) {
 	k := key(domain, address)

@@ -37,6 +37,7 @@ var allowed = map[string][]string{
 	"relay/listener":  {"relay/auth", "relay/config", "relay/envelope", "relay/reply"},
 	"relay/admin":     {"relay/directive", "relay/envelope", "relay/event", "relay/status"},
 	"relay/directive": {"relay/envelope", "relay/spool"},
+	"relay/handoff":   {"relay/config", "relay/directive", "relay/envelope", "relay/spool", "relay/suppress"},
 	"relay/smtptest":  {"relay/reply"},
 	"relay/event":     {},
 	"relay/journal":   {"relay/event"},

@@ -1,0 +1,535 @@
+package handoff
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/spool"
+)
+
+const (
+	// again is the wait before what is left is tried again.
+	again = time.Second
+	// atOnce is how many messages are on their way at the same time: they share their syncs.
+	atOnce = 16
+	// page is how many messages are listed at once.
+	page = 500
+	// typical is what a message is taken to need of a peer's room before its size is known.
+	typical = 64 << 10
+)
+
+// SenderOptions are what a Sender works with.
+type SenderOptions struct {
+	Store *spool.Store
+	// Pod is the name of this one.
+	Pod string
+	// Client speaks to a peer, and to no other host.
+	Client func(config.Peer) *http.Client
+	// InFlight says whether an attempt for one of the entries is running. None begins while Leaving says so.
+	InFlight func([]envelope.Key) bool
+	// Gave is told of entries that a peer has, Kept of a message that stays after all.
+	Gave func(to string, entries []envelope.Envelope)
+	Kept func(envelope.ID)
+	// Lists passes what the pod knows besides its mail, a part at a time.
+	Lists func(pass func(Lists) error) error
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Phase is where the hand-off of a pod is.
+type Phase string
+
+const (
+	// HandingOff: messages go to peers.
+	HandingOff Phase = "HandingOff"
+	// Waiting: no peer takes anything at the moment.
+	Waiting Phase = "Waiting"
+	// Done: the pod holds no mail, and what else it knows has reached its peers.
+	Done Phase = "Done"
+)
+
+// Progress is how far a hand-off is.
+type Progress struct {
+	Phase Phase
+	Since time.Time
+	// Problem is what is in the way; empty when nothing is.
+	Problem string
+}
+
+// Sender hands the mail of this pod to its peers while it is told to.
+type Sender struct {
+	o       SenderOptions
+	changed chan struct{}
+	// leaving is the number of messages in away, so that nothing is locked while there are none.
+	leaving atomic.Int32
+
+	mu   sync.Mutex
+	plan *config.Handoff // nil when nothing is to be handed over
+	// away are the messages that are bound, or are about to be.
+	away     map[envelope.ID]struct{}
+	progress Progress
+	// open are the tries whose outcome is not known, gone those that a peer need not remember any more.
+	open map[string]note
+	gone map[config.Peer][]string
+
+	// The rest is Run's.
+
+	peers map[config.Peer]*peer
+	// told says that the peers know all since the queue was empty.
+	told bool
+}
+
+// NewSender makes one, and finds out which messages are bound from before: they are Leaving from now on.
+func NewSender(o SenderOptions) (*Sender, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Sender{
+		o: o, changed: make(chan struct{}, 1), away: map[envelope.ID]struct{}{}, peers: map[config.Peer]*peer{},
+		open: map[string]note{}, gone: map[config.Peer][]string{},
+	}
+	for after := ""; ; {
+		rows, err := o.Store.Rows(outTable, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			n, err := parseNote(row)
+			if err != nil {
+				return nil, err
+			}
+			s.remember(row.Key, n)
+			after = row.Key
+		}
+		if len(rows) < page {
+			return s, nil
+		}
+	}
+}
+
+// remember takes up a note from before.
+func (s *Sender) remember(key string, n note) {
+	if n.Done {
+		s.gone[n.Peer] = append(s.gone[n.Peer], key)
+		return
+	}
+	s.open[key] = n
+	s.away[n.ID] = struct{}{}
+	s.leaving.Add(1)
+}
+
+// Leaving says that a message is on its way to a peer, or may be: it must not be changed or attempted.
+func (s *Sender) Leaving(id envelope.ID) bool {
+	if s.leaving.Load() == 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, away := s.away[id]
+	return away
+}
+
+// Follow says what is to be done from now on: hand over when the plan is for this pod, otherwise stop. What is on
+// its way is seen to its end.
+func (s *Sender) Follow(plan *config.Handoff) {
+	s.mu.Lock()
+	if plan != nil && plan.From != s.o.Pod {
+		plan = nil
+	}
+	s.plan = plan
+	if plan == nil {
+		s.progress = Progress{}
+	} else if s.progress.Phase == "" {
+		s.progress = Progress{Phase: HandingOff, Since: s.o.Now()}
+	} else if s.progress.Phase == Done {
+		s.progress.Phase = HandingOff // until it was seen under this plan
+	}
+	s.mu.Unlock()
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Progress is how far the hand-off is; zero when there is none.
+func (s *Sender) Progress() Progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.progress
+}
+
+func (s *Sender) following() *config.Handoff {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.plan
+}
+
+func (s *Sender) say(plan *config.Handoff, phase Phase, problem string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.plan == plan {
+		s.progress.Phase, s.progress.Problem = phase, problem
+	}
+}
+
+// Run hands over what it is told to until ctx is done. What is open then is found again by the next Sender.
+func (s *Sender) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.changed:
+		case <-timer.C:
+		}
+		if s.Step(ctx) {
+			timer.Reset(again)
+		}
+	}
+}
+
+// Step goes once through what there is to do, and says whether there will be more.
+func (s *Sender) Step(ctx context.Context) bool {
+	plan := s.following()
+	s.settle(ctx)
+	s.release(ctx)
+	if plan != nil {
+		s.round(ctx, plan)
+	}
+	open, _ := s.unsettled()
+	return plan != nil || len(open) > 0
+}
+
+// unsettled are copies of what is open and gone.
+func (s *Sender) unsettled() (map[string]note, map[config.Peer][]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.open), maps.Clone(s.gone)
+}
+
+// settle finds out what became of open tries.
+func (s *Sender) settle(ctx context.Context) {
+	open, _ := s.unsettled()
+	for key, n := range open {
+		if s.o.Now().Sub(n.At) > askedFor {
+			s.o.Log.Error("a message stays, for its peer may have it and remembers no longer", "spool_id", n.ID, "peer", n.Peer.Pod)
+			continue
+		}
+		if err := s.conclude(ctx, s.peer(n.Peer), key, n, answer{}); err != nil {
+			s.o.Log.Warn("a hand-off is not settled", "error", err)
+		}
+	}
+}
+
+// release has peers forget what is settled. One that is away forgets by itself in a month.
+func (s *Sender) release(ctx context.Context) {
+	_, gone := s.unsettled()
+	for at, keys := range gone {
+		keys = keys[:min(len(keys), page)]
+		if s.peer(at).forget(ctx, keys) != nil {
+			continue
+		}
+		if err := s.o.Store.DropAll(outTable, keys); err != nil {
+			s.o.Log.Error("notes of a hand-off stay", "error", err)
+			continue
+		}
+		s.mu.Lock()
+		if s.gone[at] = s.gone[at][len(keys):]; len(s.gone[at]) == 0 {
+			delete(s.gone, at)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// peer is the one at an address; the plan in force may know a newer one.
+func (s *Sender) peer(at config.Peer) *peer {
+	if plan := s.following(); plan != nil {
+		for _, p := range plan.Peers {
+			if p.Pod == at.Pod {
+				at = p
+			}
+		}
+	}
+	if s.peers[at] == nil {
+		s.peers[at] = &peer{Peer: at, client: s.o.Client(at), from: s.o.Pod, told: map[string]bool{}}
+	}
+	return s.peers[at]
+}
+
+// round hands over what there is, once.
+func (s *Sender) round(ctx context.Context, plan *config.Handoff) {
+	if s.empty() && s.told {
+		s.say(plan, Done, "")
+		return
+	}
+	peers, err := s.willing(ctx, plan)
+	if len(peers) == 0 {
+		s.say(plan, Waiting, fmt.Sprintf("no peer takes mail: %v", err))
+		return
+	}
+	s.say(plan, HandingOff, "")
+	err = s.handAll(ctx, plan, peers)
+	if err == nil && s.empty() {
+		if err = s.tellAll(ctx, peers); err == nil {
+			s.told = true
+			s.say(plan, Done, "")
+			return
+		}
+	}
+	if err != nil {
+		s.say(plan, HandingOff, err.Error())
+	}
+}
+
+// empty says that there is no mail, and nothing open.
+func (s *Sender) empty() bool {
+	totals := s.o.Store.Totals()
+	ids, err := s.o.Store.Messages("", 1)
+	open, _ := s.unsettled()
+	nothing := err == nil && len(ids) == 0 && totals.Queued == 0 && totals.Damaged == 0 && len(open) == 0
+	s.told = s.told && nothing
+	return nothing
+}
+
+// willing are the peers that take mail and know what this pod knows.
+func (s *Sender) willing(ctx context.Context, plan *config.Handoff) ([]*peer, error) {
+	var ready []*peer
+	failed := errors.New("there is none")
+	for i, at := range plan.Peers {
+		if i == 0 {
+			failed = nil
+		}
+		p := s.peer(at)
+		o, err := p.offer(ctx)
+		if err == nil && o.Refusal != "" {
+			err = fmt.Errorf("%s: %s", at.Pod, o.Refusal)
+		}
+		if err == nil {
+			err = s.tell(ctx, p)
+		}
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		p.room, p.full = int64(min(o.Free, 1<<62)), false
+		ready = append(ready, p)
+	}
+	return ready, failed
+}
+
+// tell passes on the directives that a peer has not been told of, and the suppressions if it knows none.
+func (s *Sender) tell(ctx context.Context, p *peer) error {
+	err := s.o.Lists(func(l Lists) error {
+		var fresh Lists
+		for _, d := range l.Directives {
+			if !p.told[d.ID] {
+				fresh.Directives = append(fresh.Directives, d)
+			}
+		}
+		if !p.listed {
+			fresh.Suppressions = l.Suppressions
+		}
+		if len(fresh.Directives) == 0 && len(fresh.Suppressions) == 0 {
+			return nil
+		}
+		if err := p.tell(ctx, fresh); err != nil {
+			return err
+		}
+		for _, d := range fresh.Directives {
+			p.told[d.ID] = true
+		}
+		return nil
+	})
+	p.listed = p.listed || err == nil
+	return err
+}
+
+// tellAll passes on what was learnt while mail was going.
+func (s *Sender) tellAll(ctx context.Context, peers []*peer) error {
+	for _, p := range peers {
+		p.listed = false
+		if err := s.tell(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handAll goes through all messages. Those that are in flight, or that no peer takes, are left for the next round.
+func (s *Sender) handAll(ctx context.Context, plan *config.Handoff, peers []*peer) error {
+	var after envelope.ID
+	var failed error
+	for ctx.Err() == nil && s.following() == plan {
+		ids, err := s.o.Store.Messages(after, page)
+		if err != nil || len(ids) == 0 {
+			return errors.Join(err, failed)
+		}
+		after = ids[len(ids)-1]
+		if err := s.handPage(ctx, plan, peers, ids); err != nil {
+			failed = err // one of them is enough to be said
+		}
+		s.release(ctx)
+	}
+	return failed
+}
+
+// handPage hands over some messages, several at a time.
+func (s *Sender) handPage(ctx context.Context, plan *config.Handoff, peers []*peer, ids []envelope.ID) error {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, id := range ids {
+		if ctx.Err() != nil || s.following() != plan {
+			break
+		}
+		group.Go(func() error { return s.hand(ctx, peers, id) })
+	}
+	return group.Wait()
+}
+
+// hand hands over one message, if it is not in flight and a peer takes any.
+func (s *Sender) hand(ctx context.Context, peers []*peer, id envelope.ID) error {
+	p := s.pick(peers)
+	if p == nil || !s.mark(id) {
+		return nil
+	}
+	key, n := rand.Text(), note{ID: id, Peer: p.Peer, At: s.o.Now().UTC()}
+	row, err := n.row(key)
+	if err != nil {
+		return err
+	}
+	entries, err := s.o.Store.Bind(id, outTable, row, s.allow)
+	if err != nil {
+		s.unmark(id, key)
+		if errors.Is(err, spool.ErrNotFound) || errors.Is(err, errInFlight) {
+			return nil // it has gone, or goes later
+		}
+		return fmt.Errorf("hand over message %s: %w", id, err)
+	}
+	s.mu.Lock()
+	s.open[key] = n
+	s.mu.Unlock()
+	return s.conclude(ctx, p, key, n, s.send(ctx, p, key, entries))
+}
+
+// pick takes a place at the peer with the most room.
+func (s *Sender) pick(peers []*peer) *peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := pick(peers)
+	if p != nil {
+		p.room -= typical
+	}
+	return p
+}
+
+// mark says that a message is leaving; false when it was said before.
+func (s *Sender) mark(id envelope.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, away := s.away[id]; away {
+		return false
+	}
+	s.away[id] = struct{}{}
+	s.leaving.Add(1)
+	return true
+}
+
+// unmark says that a message has left, or stays.
+func (s *Sender) unmark(id envelope.ID, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.away, id)
+	delete(s.open, key)
+	s.leaving.Add(-1)
+}
+
+func (s *Sender) allow(entries []envelope.Envelope) error {
+	keys := make([]envelope.Key, len(entries))
+	for i := range entries {
+		keys[i] = entries[i].Key()
+	}
+	if s.o.InFlight(keys) {
+		return errInFlight
+	}
+	return nil
+}
+
+// send gives a bound message to a peer. Without an answer the verdict is unknown.
+func (s *Sender) send(ctx context.Context, p *peer, key string, entries []envelope.Envelope) answer {
+	content, err := s.o.Store.Message(entries[0].ID)
+	if err != nil {
+		return answer{Verdict: refused, Why: err.Error()} // nothing was sent
+	}
+	defer content.Close()
+	a, err := p.give(ctx, newLetter(key, s.o.Pod, entries), content)
+	if err != nil {
+		s.o.Log.Warn("a message was given to a peer, and it has not answered", "spool_id", entries[0].ID, "peer", p.Pod, "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.full = p.full || a.Full
+	p.room -= entries[0].Size
+	return a
+}
+
+// conclude does what the verdict on a try asks for. Where there is none the peer is asked; when it cannot be, the try
+// stays open.
+func (s *Sender) conclude(ctx context.Context, p *peer, key string, n note, a answer) error {
+	if a.Verdict == unknown {
+		var err error
+		if a, err = p.settle(ctx, key, n.ID); err != nil {
+			return fmt.Errorf("what became of message %s is not known yet: %w", n.ID, err)
+		}
+	}
+	switch a.Verdict {
+	case taken:
+		return s.went(key, n)
+	case refused:
+		return s.stays(key, n, a.Why)
+	default:
+		return fmt.Errorf("%s answered %q", p.Pod, a.Verdict)
+	}
+}
+
+// went removes a message that a peer has.
+func (s *Sender) went(key string, n note) error {
+	n.Done = true
+	row, err := n.row(key)
+	if err != nil {
+		return err
+	}
+	entries, err := s.o.Store.HandOut(n.ID, outTable, row)
+	if err != nil {
+		return fmt.Errorf("remove message %s, which %s has: %w", n.ID, n.Peer.Pod, err)
+	}
+	s.unmark(n.ID, key)
+	s.mu.Lock()
+	s.gone[n.Peer] = append(s.gone[n.Peer], key)
+	s.mu.Unlock()
+	s.o.Gave(n.Peer.Pod, entries)
+	return nil
+}
+
+// stays takes a message back that a peer will not have.
+func (s *Sender) stays(key string, n note, why string) error {
+	if err := s.o.Store.Drop(outTable, key); err != nil {
+		return err
+	}
+	s.unmark(n.ID, key)
+	s.o.Kept(n.ID)
+	return fmt.Errorf("%s did not take message %s: %s", n.Peer.Pod, n.ID, why)
+}

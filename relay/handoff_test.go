@@ -1,0 +1,169 @@
+package relay_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/postrider/postrider/relay/admin"
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/directive"
+	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/event"
+	"github.com/postrider/postrider/relay/smtptest"
+	"github.com/postrider/postrider/relay/status"
+)
+
+const serverName = "outbound.test.relay.postrider.internal"
+
+// newPods are two pods of a relay, out-0 on 127.0.0.2 and out-1 on 127.0.0.3, who share a certificate.
+func newPods(t *testing.T) (stays, goes *rig) {
+	t.Helper()
+	ca := smtptest.NewCA()
+	cert, key := ca.PairPEM(serverName)
+	pod := func(name, bind string) *rig {
+		return newRig(t, func(r *rig) {
+			r.routeTo(1) // where nobody listens
+			for _, domain := range []string{"nowhere.test", "other.test", "held.test"} {
+				r.domain(domain, "127.0.0.9")
+			}
+			r.pod, r.bind = name, bind
+			r.files["admin.crt"], r.files["admin.key"], r.files["ca.crt"] = cert, key, ca.PEM()
+			r.config.Relay.Admin = &config.Admin{CertFile: "admin.crt", KeyFile: "admin.key", CAFile: "ca.crt", ServerName: serverName}
+		})
+	}
+	return pod("out-0", "127.0.0.2"), pod("out-1", "127.0.0.3")
+}
+
+// handOver cordons a pod and has it give its mail to another.
+func handOver(goes *rig, to config.Peer) {
+	goes.config.Relay.Cordoned = []string{"out-1"}
+	goes.config.Relay.Handoff = &config.Handoff{From: "out-1", Peers: []config.Peer{to}}
+	goes.configure()
+}
+
+// TestScaleDownLosesNothing: mail that waits, that is held and that is large reaches a peer over mutual TLS as it is,
+// with what admins said, and the books and the journals of both pods tell of it.
+func TestScaleDownLosesNothing(t *testing.T) {
+	stays, goes := newPods(t)
+	sink := newSink(t, smtptest.Options{Addr: "127.0.0.9:0"})
+	const messages = 30
+	for i := range messages {
+		goes.mustSend("a@sender.test", "b@nowhere.test", message("a@sender.test", fmt.Sprint("waits", i)))
+	}
+	goes.mustSend("a@sender.test", "b@held.test", message("a@sender.test", "held"))
+	goes.mustSend("a@sender.test", "b@nowhere.test,c@other.test", message("a@sender.test", "large")+strings.Repeat("0123456789\n", 50_000))
+	goes.act(admin.Hold, `{"domain": "held.test", "reason": "why not"}`)
+	var directed admin.Directed
+	if err := goes.ask(http.MethodPost, "/directives", `{"act": "suspend", "domain": "later.test", "reason": "wait", "seconds": 600}`, &directed); err != nil {
+		t.Fatal(err)
+	}
+	id := goes.page("domain=held.test").Entries[0].ID
+	before := goes.page("domain=held.test").Entries[0]
+
+	handOver(goes, config.Peer{Pod: "out-0", Address: "127.0.0.2", Host: "out-0.invalid"})
+	goes.eventually("the hand-off", func() bool {
+		s := goes.status()
+		return s.Queue.Queued == 0 && s.Handoff != nil && s.Handoff.Phase == status.HandoffDone
+	})
+	if err := goes.send("a@sender.test", "b@nowhere.test", message("a@sender.test", "late")); err == nil || !strings.Contains(err.Error(), "421") {
+		t.Errorf("a pod that goes takes mail: %v", err)
+	}
+	const recipients = messages + 1 + 2
+	if l := goes.status().Ledger; !l.Balanced() || l.HandedOut != recipients {
+		t.Errorf("the books of the pod that goes: %+v", l)
+	}
+	if l := stays.status().Ledger; !l.Balanced() || l.HandedIn != recipients || l.Queued != recipients {
+		t.Errorf("the books of the pod that stays: %+v", l)
+	}
+	if after := stays.page("domain=held.test").Entries[0]; after.ID != id || after.Held != before.Held || !after.Accepted.Equal(before.Accepted) || !after.Due().Equal(before.Due()) {
+		t.Errorf("arrived as %+v, not %+v", after, before)
+	}
+	var d struct{ Directives []directive.Directive }
+	if err := stays.ask(http.MethodGet, "/directives", "", &d); err != nil || !slices.ContainsFunc(d.Directives, func(o directive.Directive) bool { return o.ID == directed.ID }) {
+		t.Errorf("it knows of %+v, %v", d.Directives, err)
+	}
+	for r, want := range map[*rig]event.Event{goes: {Type: event.HandedOut, Peer: "out-0"}, stays: {Type: event.HandedIn, Peer: "out-1"}} {
+		var trace admin.Trace
+		if err := r.ask(http.MethodGet, "/trace/"+string(id), "", &trace); err != nil {
+			t.Fatal(err)
+		}
+		last := trace.Events[len(trace.Events)-1]
+		if last.Type != want.Type || last.Peer != want.Peer {
+			t.Errorf("%s tells of %+v", r.pod, last)
+		}
+		if fate := trace.Recipients[0]; r == stays && fate.State != envelope.Queued || r == goes && fate.Peer != "out-0" {
+			t.Errorf("%s says that it is %+v", r.pod, fate)
+		}
+	}
+
+	// What it took it delivers, each message once.
+	stays.act(admin.Release, `{"domain": "held.test"}`)
+	stays.routeTo(sink.Port())
+	stays.configure()
+	stays.eventually("the configuration to be in force", func() bool { return stays.status().Generation == stays.config.Generation })
+	stays.act(admin.Flush, `{"all": true}`)
+	stays.drained()
+	if got := len(sink.Messages()); got != messages+1+2 {
+		t.Errorf("%d messages arrived, not %d", got, messages+3)
+	}
+}
+
+// TestRaisedAgain: a pod that is to stay after all takes mail at once, and keeps what no peer has.
+func TestRaisedAgain(t *testing.T) {
+	_, goes := newPods(t)
+	goes.mustSend("a@sender.test", "b@nowhere.test", message("a@sender.test", "waits"))
+	handOver(goes, config.Peer{Pod: "out-0", Address: "127.0.0.77", Host: "out-0.invalid"}) // nobody is there
+	goes.eventually("trouble", func() bool {
+		h := goes.status().Handoff
+		return h != nil && h.Phase == status.HandoffWaiting && h.Problem != ""
+	})
+	goes.config.Relay.Cordoned, goes.config.Relay.Handoff = nil, nil
+	goes.configure()
+	goes.eventually("the pod to serve", func() bool { return goes.status().Generation == goes.config.Generation && goes.status().Handoff == nil })
+	goes.mustSend("a@sender.test", "b@nowhere.test", message("a@sender.test", "welcome"))
+	if l := goes.status().Ledger; l.Queued != 2 || l.HandedOut != 0 {
+		t.Errorf("the books: %+v", l)
+	}
+}
+
+// TestOnlySiblingsHandOver: the pods of another relay, whose certificate the same authority signed, may neither give mail
+// nor ask how we are; and our own pods may not ask either.
+func TestOnlySiblingsHandOver(t *testing.T) {
+	ca := smtptest.NewCA()
+	cert, key := ca.PairPEM(serverName)
+	r := newRig(t, func(r *rig) {
+		r.pod, r.bind = "out-0", "127.0.0.2"
+		r.files["admin.crt"], r.files["admin.key"], r.files["ca.crt"] = cert, key, ca.PEM()
+		r.config.Relay.Admin = &config.Admin{CertFile: "admin.crt", KeyFile: "admin.key", CAFile: "ca.crt", ServerName: serverName}
+	})
+	for _, tc := range []struct {
+		client, path string
+		port         int
+		want         int
+	}{
+		{"operator", "/status", 8443, http.StatusOK}, {"operator", "/handoff/offer", 8443, http.StatusForbidden},
+		{serverName, "/status", 8443, http.StatusForbidden}, {serverName, "/handoff/offer", 8443, http.StatusOK},
+		{"other.test.relay.postrider.internal", "/handoff/offer", 8443, http.StatusForbidden},
+		{"other.test.relay.postrider.internal", "/status", 8443, http.StatusForbidden},
+		{"other.test.relay.postrider.internal", "/metrics", 9090, http.StatusUnauthorized},
+		{"operator", "/metrics", 9090, http.StatusOK},
+	} {
+		secured := ca.ServerTLS(tc.client).Clone()
+		secured.RootCAs, secured.ServerName = ca.Pool(), serverName
+		client := http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: secured, DisableKeepAlives: true}}
+		request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("https://127.0.0.2:%d%s", tc.port, tc.path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Postrider-To", "out-0")
+		var response *http.Response
+		r.eventually("an answer", func() bool { response, err = client.Do(request); return err == nil })
+		_ = response.Body.Close()
+		if response.StatusCode != tc.want {
+			t.Errorf("%s asks for %s: %s, want %d", tc.client, tc.path, response.Status, tc.want)
+		}
+	}
+}
