@@ -130,6 +130,40 @@ func (r *Relay) endOver(now time.Time) time.Duration {
 	return next
 }
 
+// holdDirected holds new entries as an admin told the relay to, from the moment in which they are accepted.
+func holdDirected(set *directive.Set, entries []envelope.Envelope, now time.Time) {
+	if set.Empty() {
+		return
+	}
+	for i := range entries {
+		if d := set.Decide(&entries[i], now); d != nil && d.Act == directive.Hold && entries[i].Held == "" {
+			entries[i].Held = d.HeldText()
+		}
+	}
+}
+
+// releaseEnded lets entries go that were just held by a directive of the set which has ended meanwhile: whoever ended it
+// may have gone through what it held before these were stored.
+func (r *Relay) releaseEnded(set *directive.Set, entries []envelope.Envelope) {
+	current := r.directives.Current()
+	if set == current {
+		return
+	}
+	for _, d := range set.List() {
+		if slices.ContainsFunc(current.List(), func(o directive.Directive) bool { return o.ID == d.ID && o.Ended == nil }) {
+			continue
+		}
+		for i := range entries {
+			if !d.Holds(&entries[i]) {
+				continue
+			}
+			if _, err := r.actOn(entries[i].Key(), releaseFrom(&d)); err != nil {
+				r.log.Error("held by a directive that ended; an admin may release it", "directive", d.ID, "error", err)
+			}
+		}
+	}
+}
+
 // directed meets an entry that is to be attempted with what an admin told the relay to do. It says whether the attempt
 // is off.
 func (r *Relay) directed(s *settings, k envelope.Key) (bool, error) {
@@ -149,6 +183,8 @@ func (r *Relay) directed(s *settings, k envelope.Key) (bool, error) {
 	switch {
 	case d.Act == directive.Hold:
 		_, err = r.actOn(k, holdFor(d))
+		e.Held = d.HeldText()
+		r.releaseEnded(set, []envelope.Envelope{e})
 	case d.Act == directive.Bounce:
 		_, err = r.actOn(k, bounceFor(d))
 	case now.Before(s.retry(e.Accepted, 0).Expires):

@@ -113,12 +113,15 @@ func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte,
 	prefix := slices.Concat(signatures, judged.Fields, received(c, s, w.ID(), priority, now), added)
 	all := entriesFor(c, client, verdict, priority, now)
 	holdAll(all, judged.Hold)
+	directed := r.directives.Current()
+	holdDirected(directed, all, now)
 	entries, err := w.Commit(prefix, all)
 	if err != nil {
 		return reply.Reply{}, err
 	}
 	r.schedule.Wake(entries...)
 	r.record(slices.Concat(accepted(c, entries), dropped(c, w.ID(), all), held(entries, now))...)
+	r.releaseEnded(directed, entries)
 	return queued(w.ID(), c.Priority, priority), nil
 }
 
