@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
@@ -11,11 +10,7 @@ import (
 
 // TestHoldEndsWhileMailComes: what was held by a directive that ended before it was stored is let go by whoever stored it.
 func TestHoldEndsWhileMailComes(t *testing.T) {
-	r, err := open(Options{DataDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = r.close() }()
+	r := opened(t)
 	var orders []directive.Directive
 	for _, domain := range []string{"ended.example", "held.example"} {
 		order := directive.Order{Act: directive.Hold, Scope: directive.Scope{Domain: domain}, Reason: "migration", Seconds: 60}
@@ -35,7 +30,8 @@ func TestHoldEndsWhileMailComes(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := r.spool.Create()
-	if entries, err = w.Commit([]byte("Subject: x\r\n\r\n"), entries); err != nil {
+	entries, err := w.Commit([]byte("Subject: x\r\n\r\n"), entries)
+	if err != nil {
 		t.Fatal(err)
 	}
 	r.releaseEnded(set, entries)
