@@ -20,7 +20,11 @@ func TestEveryMetricIsListed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.close()
+	t.Cleanup(func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	})
 	metricdoc.Listed(t, "../docs/metrics.md", "relay", metricdoc.Of(t, r.metrics.registry))
 }
 
