@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"time"
 
 	"github.com/postrider/postrider/relay/envelope"
@@ -57,13 +58,12 @@ func (r *Relay) slowest() []status.Destination {
 	var explained []status.Destination
 	for _, d := range r.spool.Slowest(slowest, nil) {
 		to := status.Destination{Domain: d.Domain, Queue: queueOf(d.Counts, d.Oldest)}
-		entries, err := r.spool.List(spool.Filter{Domain: d.Domain}, envelope.Key{}, 1)
-		if err == nil && len(entries) == 0 {
+		e, err := r.spool.First(d.Domain)
+		if errors.Is(err, spool.ErrNotFound) {
 			continue // it has gone since
 		}
 		if err == nil {
-			e := &entries[0]
-			f := facts{entry: *e, directive: r.directiveFor(e, now), down: r.nextHopDown(e), now: now}
+			f := facts{entry: e, directive: r.directiveFor(&e, now), down: r.nextHopDown(&e), now: now}
 			f.waiting, f.inMemory = waiting[d.Domain]
 			x := explain(f)
 			to.Reason, to.Since, to.Reply = x.Reason, x.Since, x.Reply

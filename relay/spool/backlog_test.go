@@ -113,3 +113,15 @@ func BenchmarkListFirstPage(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLifeBesideABacklog is BenchmarkLife in a spool in which mail waits.
+func BenchmarkLifeBesideABacklog(b *testing.B) {
+	s, err := Open(backlog(b), Options{Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	b.SetParallelism(25)
+	b.ReportAllocs()
+	life(b, s)
+}

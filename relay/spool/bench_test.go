@@ -3,6 +3,7 @@ package spool
 import (
 	"fmt"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,8 +74,10 @@ func BenchmarkChange(b *testing.B) {
 }
 
 // BenchmarkLife is a message's whole life: accept, begin, read, end.
-func BenchmarkLife(b *testing.B) {
-	s, text := bench(b), octets(4096)
+func BenchmarkLife(b *testing.B) { life(b, bench(b)) }
+
+func life(b *testing.B, s *Store) {
+	text, before := octets(4096), processorTime(b)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			k := put4K(b, s, text)
@@ -87,6 +90,16 @@ func BenchmarkLife(b *testing.B) {
 			}
 		}
 	})
+	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "µs-cpu/op")
+}
+
+// processorTime is what the process has used so far.
+func processorTime(b *testing.B) time.Duration {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // BenchmarkDueBehindTombstones looks for the first entry where 100,000 stood before it.

@@ -114,6 +114,16 @@ func (b *books) of(domain string) *first {
 	return nil
 }
 
+// bound is an id that no entry of a destination comes before.
+func (b *books) bound(domain string) envelope.ID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f := b.of(domain); f != nil && f.oldest != newestID {
+		return f.oldest
+	}
+	return ""
+}
+
 // search begins a search for the oldest entry, of which there is one at a time.
 func (b *books) search(domain string) (from envelope.ID, rev uint64, sure bool) {
 	b.mu.Lock()
@@ -214,6 +224,22 @@ func (s *Store) OldestOf(domain string) time.Time {
 	}
 	defer s.leave()
 	return s.findOldest(domain)
+}
+
+// First is the oldest entry for a domain that is not damaged. ErrNotFound when there is none.
+func (s *Store) First(domain string) (envelope.Envelope, error) {
+	after := envelope.Key{Domain: domain, ID: s.books.bound(domain)}
+	if n := len(after.ID); n > 0 {
+		after.ID = after.ID[:n-1] // which comes before it, and behind all that come before it
+	}
+	page, err := s.List(Filter{Domain: domain}, after, 1)
+	if err == nil && len(page) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return envelope.Envelope{}, err
+	}
+	return page[0], nil
 }
 
 // findOldest looks for the first entry of a destination, or for the first message for the empty one, and notes it.

@@ -21,7 +21,7 @@ type Counts struct {
 	// Held are kept back by an admin.
 	Held int64
 	// Damaged are entries, not recipients, whose record was found to be damaged: they are kept aside. Their recipients
-	// count as queued.
+	// count as queued. In the total, tables that Verify found to be damaged count, too.
 	Damaged int64
 }
 

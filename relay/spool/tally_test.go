@@ -166,6 +166,9 @@ func slowestAre(t *testing.T, s *Store) {
 		if d.Domain != domains[i] {
 			t.Fatalf("%+v, want %v", got, domains)
 		}
+		if e, err := s.First(d.Domain); err != nil || !acceptedAt(e.ID).Equal(d.Oldest) {
+			t.Fatalf("first %s, %v, want that of %s", e.ID, err, d.Oldest)
+		}
 	}
 	want := time.Time{}
 	if len(entries) > 0 {

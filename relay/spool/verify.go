@@ -22,8 +22,8 @@ const (
 )
 
 // Verify reads what Open leaves unread so that a long queue does not keep mail waiting: the tables beyond what
-// Options allow for, every entry, and the due index. A damaged table is reported as DataCorruption; what is in it is
-// found to be damaged when it is read. A damaged entry is kept aside. Where the due index does not fit an entry it
+// Options allow for, every entry, and the due index. A damaged table is reported as DataCorruption and counted as a damaged
+// record; what is in it is found to be damaged when it is read. A damaged entry is kept aside. Where the due index does not fit an entry it
 // is mended: a damaged key of it would hide an entry for ever. Verify takes a small share of the machine, and so its
 // time; it is to be called once, beside everything else. It ends early, without an error, when ctx is done.
 func (s *Store) Verify(ctx context.Context) error {
@@ -81,13 +81,23 @@ func (s *Store) verifyTables(ctx context.Context) error {
 		began := time.Now()
 		path := s.fs.PathJoin(s.dir, tableName(number))
 		if err := verifyTable(s.fs, path); err != nil && !errors.Is(err, os.ErrNotExist) && s.inForce(number) {
-			s.logger.event(DataCorruption, fmt.Sprintf("table %s: %v", path, err))
+			s.tableDamaged(number, err)
 		}
 		if !rest(ctx, began) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// tableDamaged reports and counts a table, once.
+func (s *Store) tableDamaged(number int64, err error) {
+	if name := tableName(number); s.aside.add([]byte(name)) {
+		s.logger.event(DataCorruption, fmt.Sprintf("table %s: %v", name, err))
+		s.books.mu.Lock()
+		defer s.books.mu.Unlock()
+		s.books.total.Damaged++
+	}
 }
 
 // inForce says that a table belongs to the store as it is now.
