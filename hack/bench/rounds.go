@@ -41,6 +41,8 @@ type measured struct {
 	EndToEnd float64 `json:"endToEnd,omitempty"`
 	// CPU is the processor time per message, in microseconds, of all its processes.
 	CPU float64 `json:"cpuMicros"`
+	// LoadCPU is what generator, sink and proxy took of it besides.
+	LoadCPU float64 `json:"loadCPUMicros"`
 	// Memory is what its processes have resident at the end of the load, shared pages once (PSS); Peak is the most that
 	// its first process had. Both in MiB.
 	Memory float64 `json:"memoryMiB"`
@@ -48,8 +50,8 @@ type measured struct {
 }
 
 func (m *measured) String() string {
-	return fmt.Sprintf("%-12s %6.0f accepted/s %6.0f end to end/s  %5.0f µs of CPU/message  %4.0f MiB",
-		m.Engine, m.Accepted, m.EndToEnd, m.CPU, m.Memory)
+	return fmt.Sprintf("%-12s %6.0f accepted/s %6.0f end to end/s  %5.0f µs of CPU/message (the load's %3.0f)  %4.0f MiB",
+		m.Engine, m.Accepted, m.EndToEnd, m.CPU, m.LoadCPU, m.Memory)
 }
 
 // What a row may take from a round.
@@ -155,14 +157,17 @@ func (m *measured) take(ctx context.Context, r *running, l traffic.Load, sink *t
 	if err != nil {
 		return err
 	}
+	own := ownCPU()
 	accepted, endToEnd, err := through(ctx, l, sink, hold)
 	if err != nil {
 		return err
 	}
+	own = ownCPU() - own
 	after, err := r.usage()
 	if err != nil {
 		return err
 	}
+	m.LoadCPU = float64(own.Microseconds()) / float64(l.Messages)
 	m.Accepted = float64(l.Messages) / accepted.Seconds()
 	if !hold {
 		m.EndToEnd = float64(l.Messages) / endToEnd.Seconds()
@@ -181,14 +186,17 @@ func through(ctx context.Context, l traffic.Load, sink *traffic.Sink, hold bool)
 	if err != nil || hold {
 		return sent.Elapsed, 0, err
 	}
-	err = arrive(ctx, sink, l.Messages*max(l.Recipients, 1))
+	err = arrive(ctx, sink, l)
 	return sent.Elapsed, time.Since(started), err
 }
 
-// arrive waits until so many recipients have their message. An engine may split a message with many recipients, so
-// that messages don't count.
-func arrive(ctx context.Context, sink *traffic.Sink, recipients int) error {
-	for {
+// arrive waits until all recipients of a load have their message. An engine may split a message with many recipients,
+// so that there may be more of them than were sent.
+func arrive(ctx context.Context, sink *traffic.Sink, l traffic.Load) error {
+	if err := sink.Wait(ctx, l.Messages); err != nil {
+		return err
+	}
+	for recipients := l.Messages * max(l.Recipients, 1); ; {
 		got := sink.Arrived().Recipients
 		if got >= recipients {
 			return nil
