@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -64,7 +63,9 @@ func serve(args []string) error {
 	if err != nil {
 		return err
 	}
-	o := relay.Options{Pod: hostname, Version: version, Log: slog.New(slog.NewJSONHandler(os.Stdout, nil))}
+	log, flush := newLog(os.Stdout)
+	defer flush()
+	o := relay.Options{Pod: hostname, Version: version, Log: log}
 	flags := flag.NewFlagSet("relay serve", flag.ExitOnError)
 	flags.StringVar(&o.ConfigDir, "config-dir", configDir, "directory of the configuration")
 	flags.StringVar(&o.DataDir, "data-dir", dataDir, "directory of the spool")

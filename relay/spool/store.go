@@ -83,6 +83,8 @@ type Store struct {
 	fronts    [envelope.Classes]front // of the due index
 	// unverified are the tables that Open did not read.
 	unverified []int64
+	// unsynced are batches that are on their way to the disk.
+	unsynced unsynced
 	// buffers of Writers that ended, as *[]byte.
 	buffers sync.Pool
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,7 +23,7 @@ type tx struct {
 	// due is the earliest time that the batch adds to the due index, for each class that it adds to.
 	due   [envelope.Classes]int64
 	added [envelope.Classes]bool
-	// pending says that the batch belongs to a sync that nobody waits for.
+	// pending says that the batch belongs to a sync that nobody waits for; see unsynced.
 	pending bool
 }
 
@@ -194,11 +195,49 @@ func (t *tx) write(d durability) error {
 	switch d {
 	case soon:
 		t.pending = true
-		return t.s.db.ApplyNoSyncWait(t.batch, pebble.Sync)
+		err := t.s.db.ApplyNoSyncWait(t.batch, pebble.Sync)
+		if err == nil {
+			t.s.unsynced.add(t.batch)
+		}
+		return err
 	case later:
 		return t.batch.Commit(pebble.NoSync)
 	default:
-		return t.batch.Commit(pebble.Sync)
+		earlier := t.s.unsynced.take()
+		err := t.batch.Commit(pebble.Sync)
+		if err == nil {
+			closeSynced(earlier)
+		}
+		return err
+	}
+}
+
+// unsynced are batches whose sync nobody waits for. They are closed after the next sync that somebody did wait for,
+// which theirs precedes: then their buffers serve again.
+type unsynced struct {
+	mu      sync.Mutex
+	batches []*pebble.Batch
+}
+
+func (u *unsynced) add(b *pebble.Batch) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.batches = append(u.batches, b)
+}
+
+func (u *unsynced) take() []*pebble.Batch {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	taken := u.batches
+	u.batches = nil
+	return taken
+}
+
+func closeSynced(batches []*pebble.Batch) {
+	for _, b := range batches {
+		if b.SyncWait() == nil {
+			_ = b.Close()
+		}
 	}
 }
 
