@@ -2,6 +2,8 @@ package spool
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -42,16 +44,96 @@ func BenchmarkPut4K(b *testing.B) {
 	})
 }
 
+// put1M writes a message in pieces, as the listener hands them over.
+func put1M(b *testing.B, s *Store, text []byte) envelope.Key {
+	w := s.Create()
+	for i := 0; i < len(text); i += 4096 {
+		if _, err := w.Write(text[i : i+4096]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	created, err := w.Commit([]byte("Received: from here\r\n"), []envelope.Envelope{to("u@one.test")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return created[0].Key()
+}
+
+// costs reports processor time, and octets written for each octet of mail.
+func costs(b *testing.B, mail int64) func() {
+	cpu, written := used(b)
+	return func() {
+		after, now := used(b)
+		b.ReportMetric(float64(after-cpu)/float64(b.N), "cpu-ns/op")
+		b.ReportMetric(float64(now-written)/float64(int64(b.N)*mail), "written/octet")
+	}
+}
+
+// used is what the process has used so far: processor time, and octets written to files.
+func used(b *testing.B) (cpu time.Duration, written int64) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var read int64
+	if _, err := fmt.Sscanf(string(text), "rchar: %d\nwchar: %d", &read, &written); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), written
+}
+
 func BenchmarkPut1M(b *testing.B) {
-	s := bench(b)
+	s, text := bench(b), octets(1<<20)
 	b.SetBytes(1 << 20)
+	defer costs(b, 1<<20)()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := accept(s, 1<<20, to("u@one.test")); err != nil {
+			put1M(b, s, text)
+		}
+	})
+}
+
+// BenchmarkLife1M is the whole life of a large message: accept, begin, read, end.
+func BenchmarkLife1M(b *testing.B) {
+	s, text := bench(b), octets(1<<20)
+	b.SetBytes(1 << 20)
+	defer costs(b, 1<<20)()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			k := put1M(b, s, text)
+			if _, err := s.Begin(k, time.Now()); err != nil {
+				b.Fatal(err)
+			}
+			content(s, k.ID)
+			if err := end(s, k, map[string]envelope.Disposition{"u@one.test": envelope.Delivered}); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
+}
+
+// BenchmarkRead1M reads large messages.
+func BenchmarkRead1M(b *testing.B) {
+	s, text := bench(b), octets(1<<20)
+	k := put1M(b, s, text)
+	b.SetBytes(1 << 20)
+	defer costs(b, 1<<20)()
+	for b.Loop() {
+		m, err := s.Message(k.ID)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, m); err != nil {
+			b.Fatal(err)
+		}
+		_ = m.Close() // it cannot fail
+	}
 }
 
 // BenchmarkChange ends entries, as a successful delivery does.

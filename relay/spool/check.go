@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -25,19 +26,22 @@ func (s *Store) Check() error {
 	}
 	defer s.leave()
 	snapshot := s.db.NewSnapshot()
-	c := check{r: snapshot, tally: map[string]Counts{}}
+	c := check{s: s, r: snapshot, tally: map[string]Counts{}}
 	c.entries()
 	c.tallies()
 	c.due()
 	c.messages()
 	c.chunks()
+	c.segments()
 	c.balance()
 	return errors.Join(append(c.findings, snapshot.Close())...)
 }
 
 // check walks over one state of the store.
 type check struct {
+	s        *Store
 	r        pebble.Reader
+	bodies   int64 // messages with a body in a segment
 	queued   int64
 	indexed  int64 // entries that belong into the due index
 	entered  int64
@@ -153,12 +157,74 @@ func (c *check) content(id envelope.ID, m meta) {
 		}
 		size += int64(len(octets))
 	}
-	if size != m.size {
+	if m.body.length > 0 {
+		c.bodies++
+		if err := c.body(id, m.body); err != nil {
+			c.report("%w", err)
+		}
+	}
+	if size += m.body.length; size != m.size {
 		c.report("message %s has %d octets instead of %d", id, size, m.size)
 	}
 }
 
-// chunks: each belongs to a message, or to one that is being written.
+// body: its segment lists it, and holds it.
+func (c *check) body(id envelope.ID, p bodyPlace) error {
+	listed, err := get(c.r, bodyKey(p))
+	if err != nil || string(listed) != string(id) {
+		return fmt.Errorf("message %s at %d of %s, which lists %q there: %w", id, p.offset, segmentName(p.segment), listed, err)
+	}
+	f, err := c.s.segments.openBody(p)
+	if errors.Is(err, os.ErrNotExist) {
+		if m, err := readMeta(c.s.db, id); errors.Is(err, ErrNotFound) || err == nil && m.body != p {
+			return nil // it ended or moved meanwhile
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("message %s: %w", id, err)
+	}
+	buf := make([]byte, frameSize)
+	for n := int64(0); n < p.frames() && err == nil; n++ {
+		_, err = p.frame(f, id, n, buf)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// segments: every body that a message names was found listed, so an equal number leaves no other; none reaches into the
+// next, and together they are what is counted as live.
+func (c *check) segments() {
+	listed := int64(0)
+	live, last := map[int64]int64{}, bodyPlace{}
+	c.walk(kindBody, func(key, value []byte) {
+		listed++
+		id := envelope.ID(value)
+		m, err := readMeta(c.r, id)
+		if err != nil || !bytes.Equal(bodyKey(m.body), key) {
+			c.report("the body %q of message %s belongs to nothing: %w", key, id, err)
+			return
+		}
+		if p := m.body; p.segment == last.segment && p.offset < last.offset+last.extent() {
+			c.report("message %s begins within the one before, at %d of %s", id, p.offset, segmentName(p.segment))
+		}
+		last = m.body
+		live[last.segment] += last.extent()
+	})
+	if listed != c.bodies {
+		c.report("%d bodies are listed for %d messages", listed, c.bodies)
+	}
+	c.walk(kindLive, func(key, value []byte) {
+		number := int64(binary.BigEndian.Uint64(key[1:]))
+		if n := int64(binary.BigEndian.Uint64(value)); n != live[number] {
+			c.report("%s has %d live octets, and %d are counted", segmentName(number), live[number], n)
+		}
+		delete(live, number)
+	})
+	for number, n := range live {
+		c.report("%s has %d live octets that are not counted", segmentName(number), n)
+	}
+}
+
+// chunks: each belongs to a message.
 func (c *check) chunks() {
 	last, chunks := []byte(nil), uint32(0)
 	c.walk(kindChunk, func(key, _ []byte) {
@@ -174,9 +240,6 @@ func (c *check) chunks() {
 
 // owned is how many chunks a message may have.
 func (c *check) owned(id envelope.ID) uint32 {
-	if _, err := get(c.r, streamKey(id)); err == nil {
-		return ^uint32(0)
-	}
 	m, err := readMeta(c.r, id)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		c.report("%w", err)

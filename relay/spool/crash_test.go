@@ -21,9 +21,12 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// small is a store whose memtable is a few messages long, so that a short script rotates WALs, flushes and compacts.
+// small is a store whose memtable is a few messages long, so that a short script rotates WALs, flushes and compacts, and
+// fills segments.
 func small(fs vfs.FS) Options {
-	return Options{FS: fs, Logger: quiet, CacheBytes: 1 << 20, MemtableBytes: 256 << 10, VerifyTime: time.Hour}
+	return Options{
+		FS: fs, Logger: quiet, CacheBytes: 1 << 20, MemtableBytes: 256 << 10, VerifyTime: time.Hour, segmentBytes: 2 << 20,
+	}
 }
 
 func open(t testing.TB, o Options) *Store {
@@ -258,6 +261,7 @@ func TestEveryCrashLeavesAStateThatWas(t *testing.T) {
 	one := take(4000, to("u@one.test"))
 	two := take(4000, to("a@two.test", "b@two.test"), to("c@three.test"))
 	large := take(400<<10, to("x@one.test"), to("y@two.test"), to("z@three.test"))
+	stays := take(130<<10, to("stays@one.test"))
 	l.step(true, func() error { return s.db.Flush() })
 	l.step(false, func() error { _, err := s.Begin(one[0].Key(), epoch); return err })
 	l.step(true, func() error {
@@ -278,6 +282,11 @@ func TestEveryCrashLeavesAStateThatWas(t *testing.T) {
 			return end(s, large[i].Key(), map[string]envelope.Disposition{large[i].Recipients[0].Address: d})
 		})
 	}
+	tidied(t, s, stays[0].ID, func(tidy func() error) { l.step(true, tidy) })
+	l.step(true, func() error {
+		return end(s, stays[0].Key(), map[string]envelope.Disposition{"stays@one.test": envelope.Delivered})
+	})
+	tidied(t, s, "", func(tidy func() error) { l.step(true, tidy) })
 	l.step(true, func() error { return s.db.Compact(t.Context(), []byte{0}, []byte{0xff}, false) })
 	many := append(take(4000, to("p@one.test"), to("q@two.test")), take(4000, to("r@two.test"), to("s@three.test"))...)
 	l.step(true, func() error {

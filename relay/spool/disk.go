@@ -11,7 +11,9 @@ import (
 
 // disk decides what the failure of a write means, and tells the mark what was synced. A full disk is survived by
 // tables and what belongs to them: pebble flushes and compacts again when it failed, at once, so it is made to wait a
-// little. Everything else ends the process, before pebble goes on with locks held or stands still.
+// little. It is survived by a segment that is written to, too: that message fails. Everything else ends the process,
+// before pebble goes on with locks held or stands still: also a segment that cannot be synced, whose octets may be on
+// disk or not, whatever a second try says.
 type disk struct {
 	vfs.FS
 	l    *logger
@@ -91,7 +93,7 @@ type guarded struct {
 func (g *guarded) check(what string, err error) error {
 	switch {
 	case err == nil:
-	case diskFull(err) && !g.vital && g.disk.l.serving.Load():
+	case diskFull(err) && !g.vital && g.disk.l.serving.Load() && (what != "sync" || g.kind != segmentFile):
 		time.Sleep(g.disk.pause)
 	case !g.disk.l.serving.Load() && g.disk.l.failures.Add(1) < maxFailures: // Open says so, or tries again
 		time.Sleep(g.disk.pause)

@@ -42,6 +42,10 @@ type deed struct {
 	do   func(s *Store, k envelope.Key) error
 	// done says whether a spool shows it done. k is an entry for u@one.test that was there before.
 	done func(s *Store, k envelope.Key) bool
+	// given prepares the spool before the disk breaks. May be nil.
+	given func(t *testing.T, s *Store)
+	// fails says that an error is no lie, and the process need not end. May be nil.
+	fails func(error) bool
 }
 
 func deeds() []deed {
@@ -54,7 +58,7 @@ func deeds() []deed {
 		}
 	}
 	holds := func(reason string) deed {
-		return deed{"hold " + reason, func(s *Store, k envelope.Key) error { return hold(s, k, reason) }, func(s *Store, k envelope.Key) bool {
+		return deed{name: "hold " + reason, do: func(s *Store, k envelope.Key) error { return hold(s, k, reason) }, done: func(s *Store, k envelope.Key) bool {
 			e, err := s.Get(k)
 			return err == nil && e.Held == reason
 		}}
@@ -67,23 +71,24 @@ func deeds() []deed {
 	}
 	two := func(s *Store, _ envelope.Key) bool { return s.Ledger().Accepted == 3 }
 	return []deed{
-		{"accept a small message", accepts(4000), two},
-		{"accept a large message", accepts(400 << 10), two},
-		{"deliver", ends(envelope.Delivered), func(s *Store, _ envelope.Key) bool { return s.Ledger().Delivered == 1 }},
-		{"bounce", ends(envelope.Failed, Draft{Content: octets(3000), Entries: []envelope.Envelope{to("s@sender.test")}}),
-			func(s *Store, _ envelope.Key) bool { return s.Ledger() == Ledger{Accepted: 2, Failed: 1, Queued: 1} }},
-		{"delete", ends(envelope.Removed), func(s *Store, _ envelope.Key) bool { return s.Ledger().Removed == 1 }},
-		{"delete many", func(s *Store, k envelope.Key) error { _, err := s.ChangeMany([]envelope.Key{k}, remove); return err },
-			func(s *Store, k envelope.Key) bool { return s.Ledger().Removed == 1 }},
+		{name: "accept a small message", do: accepts(4000), done: two},
+		{name: "accept a large message", do: accepts(400 << 10), done: two, fails: diskFull},
+		{name: "deliver", do: ends(envelope.Delivered), done: func(s *Store, _ envelope.Key) bool { return s.Ledger().Delivered == 1 }},
+		{name: "bounce", do: ends(envelope.Failed, Draft{Content: octets(3000), Entries: []envelope.Envelope{to("s@sender.test")}}),
+			done: func(s *Store, _ envelope.Key) bool { return s.Ledger() == Ledger{Accepted: 2, Failed: 1, Queued: 1} }},
+		{name: "delete", do: ends(envelope.Removed), done: func(s *Store, _ envelope.Key) bool { return s.Ledger().Removed == 1 }},
+		{name: "delete many", do: func(s *Store, k envelope.Key) error { _, err := s.ChangeMany([]envelope.Key{k}, remove); return err },
+			done: func(s *Store, k envelope.Key) bool { return s.Ledger().Removed == 1 }},
 		holds("why not"),
-		{"release", func(s *Store, k envelope.Key) error { return errors.Join(hold(s, k, "x"), hold(s, k, "")) },
-			func(s *Store, k envelope.Key) bool { e, err := s.Get(k); return err == nil && e.Held == "" }},
-		{"hand back", func(s *Store, k envelope.Key) error {
+		{name: "release", do: func(s *Store, k envelope.Key) error { return errors.Join(hold(s, k, "x"), hold(s, k, "")) },
+			done: func(s *Store, k envelope.Key) bool { e, err := s.Get(k); return err == nil && e.Held == "" }},
+		rewriting(),
+		{name: "hand back", do: func(s *Store, k envelope.Key) error {
 			if err := s.Postpone([]envelope.Key{k}, func() time.Time { return epoch.Add(time.Hour) }); err != nil {
 				return err
 			}
 			return s.Put("table", "key", nil) // takes what is not synced along
-		}, func(s *Store, k envelope.Key) bool {
+		}, done: func(s *Store, k envelope.Key) bool {
 			e, err := s.Get(k)
 			return err == nil && e.Due().Equal(epoch.Add(time.Hour))
 		}},
@@ -97,7 +102,7 @@ func TestFailingDiskIsNeverAcknowledged(t *testing.T) {
 		for _, d := range append(deeds(), handoffDeeds()...) {
 			broke, tried := 0, 0
 			for unbroken := 0; unbroken < 8 && tried < 120; tried++ {
-				if d.fails(t, cause, tried) {
+				if d.broken(t, cause, tried) {
 					unbroken++
 				} else {
 					broke, unbroken = broke+1, 0
@@ -111,9 +116,9 @@ func TestFailingDiskIsNeverAcknowledged(t *testing.T) {
 	}
 }
 
-// fails does the deed on a disk that breaks at its n-th write for a while, and looks at what is left. It reports that
+// broken does the deed on a disk that breaks at its n-th write for a while, and looks at what is left. It reports that
 // the deed was acknowledged nevertheless.
-func (d deed) fails(t *testing.T, cause error, n int) (acked bool) {
+func (d deed) broken(t *testing.T, cause error, n int) (acked bool) {
 	t.Helper()
 	mem := newCrashable()
 	b := &breaker{err: cause, lasts: 3}
@@ -125,13 +130,16 @@ func (d deed) fails(t *testing.T, cause error, n int) (acked bool) {
 	o.Fatal = func(error) { once.Do(func() { close(dead) }); select {} }
 	s := open(t, o)
 	key := put(t, s, to("u@one.test"))[0]
+	if d.given != nil {
+		d.given(t, s)
+	}
 	b.armed.Store(true)
 	result := make(chan error, 1)
 	go func() { result <- d.do(s, key) }()
 	select {
 	case err := <-result:
 		// The process may be ending in another goroutine.
-		if acked = err == nil; !acked && !errors.Is(err, ErrFailed) {
+		if acked = err == nil; !acked && !errors.Is(err, ErrFailed) && (d.fails == nil || !d.fails(err)) {
 			t.Errorf("an error, not the end of the process: %v", err)
 		}
 	case <-dead: // its goroutines stand still from here on

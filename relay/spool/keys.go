@@ -12,13 +12,15 @@ import (
 // The first octet of a key says what it names. A domain never holds a zero octet, so that "domain\0id" sorts by
 // domain, then by id, and splits without doubt.
 const (
-	kindChunk   = 'b' // b id n       → octets of a message and their checksum
+	kindChunk   = 'b' // b id n       → octets of a message and their checksum; all of a small one, the prefix of a large one
 	kindCounter = 'c' // c name       → int64, merged by addition
 	kindDue     = 'd' // d class due domain\0id → sender domain; see dueBound
 	kindEntry   = 'e' // e domain\0id → envelope
+	kindBody    = 'g' // g segment offset → id of the message whose body stands there
+	kindLive    = 'l' // l segment    → int64, merged by addition: octets of it that messages take up
 	kindMeta    = 'm' // m id         → what is stored of a message, and for which domains
 	kindTally   = 'n' // n domain     → recipients queued, deferred and held, merged by addition
-	kindStream  = 's' // s id         → a large message whose chunks are being written
+	kindStream  = 's' // s id         → in spools of versions up to 3: a large message whose chunks were being written
 	kindTable   = 't' // t table\0key → a record that is no mail
 )
 
@@ -27,8 +29,6 @@ func entryKey(k envelope.Key) []byte {
 }
 
 func metaKey(id envelope.ID) []byte { return append([]byte{kindMeta}, id...) }
-
-func streamKey(id envelope.ID) []byte { return append([]byte{kindStream}, id...) }
 
 func counterKey(name string) []byte { return append([]byte{kindCounter}, name...) }
 

@@ -307,9 +307,10 @@ const (
 	manifestFile
 	logFile
 	tableFile
+	segmentFile
 )
 
-// parseFile says what a file of pebble's is, by its name.
+// parseFile says what a file of the store is, by its name.
 func parseFile(name string) (fileKind, int64) {
 	kind, digits := otherFile, ""
 	if d, ok := strings.CutPrefix(name, "MANIFEST-"); ok {
@@ -318,6 +319,8 @@ func parseFile(name string) (fileKind, int64) {
 		kind, digits = logFile, d
 	} else if d, ok := strings.CutSuffix(name, ".sst"); ok {
 		kind, digits = tableFile, d
+	} else if d, ok := strings.CutSuffix(name, ".seg"); ok {
+		kind, digits = segmentFile, d
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {

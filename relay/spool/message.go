@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postrider/postrider/relay/envelope"
 )
 
-// Message reads a stored message, octet for octet as it goes on the wire (CRLF, not dot-stuffed). One chunk is in
-// memory at a time, and no octet is handed out before its chunk's checksum was verified.
+// Message reads a stored message, octet for octet as it goes on the wire (CRLF, not dot-stuffed). One chunk or frame is
+// in memory at a time, and no octet is handed out before its checksum was verified.
 type Message struct {
 	// Size is the message's length in octets.
 	Size int64
@@ -17,24 +21,39 @@ type Message struct {
 	s    *Store
 	id   envelope.ID
 	meta meta
-	next uint32
+	body vfs.File // nil when all of it is in chunks
+	buf  []byte   // holds a frame
+	next int64    // chunk, or frame behind the chunks
 	rest []byte
 	read int64
 	err  error
 }
 
-// Message opens a message for reading. ErrNotFound when it is not stored, or no longer; Read fails with ErrDamaged
-// when it is not what was stored. It must be closed.
+// Message opens a message for reading. ErrNotFound when it is not stored, or no longer; it, or Read, fails with
+// ErrDamaged when it is not what was stored. It must be closed.
 func (s *Store) Message(id envelope.ID) (*Message, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	defer s.leave()
 	m, err := readMeta(s.db, id)
-	if err != nil {
-		return nil, err
+	for err == nil {
+		if m.body.length == 0 {
+			return &Message{Size: m.size, s: s, id: id, meta: m}, nil
+		}
+		body, failed := s.segments.openBody(m.body)
+		if failed == nil {
+			return &Message{Size: m.size, s: s, id: id, meta: m, body: body}, nil
+		}
+		if !errors.Is(failed, os.ErrNotExist) {
+			return nil, fmt.Errorf("message %s: %w", id, failed)
+		}
+		missed := m.body
+		if m, err = readMeta(s.db, id); err == nil && m.body == missed { // else it was moved meanwhile
+			err = fmt.Errorf("message %s: %w: %w", id, ErrDamaged, failed)
+		}
 	}
-	return &Message{Size: m.size, s: s, id: id, meta: m}, nil
+	return nil, err
 }
 
 // Read implements io.Reader.
@@ -51,7 +70,7 @@ func (m *Message) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo implements io.WriterTo: it hands out whole chunks without another copy.
+// WriteTo implements io.WriterTo: it hands out whole chunks and frames without another copy.
 func (m *Message) WriteTo(w io.Writer) (written int64, err error) {
 	for {
 		if len(m.rest) == 0 && m.err == nil {
@@ -74,9 +93,10 @@ func (m *Message) WriteTo(w io.Writer) (written int64, err error) {
 	return written, m.err
 }
 
-// advance fetches the next chunk; io.EOF after the last.
+// advance fetches the next chunk or frame; io.EOF after the last.
 func (m *Message) advance() error {
-	if m.next == m.meta.chunks {
+	chunks := int64(m.meta.chunks)
+	if m.next == chunks+m.meta.body.frames() {
 		if m.read != m.meta.size {
 			return fmt.Errorf("message %s: %d octets instead of %d: %w", m.id, m.read, m.meta.size, ErrDamaged)
 		}
@@ -86,16 +106,24 @@ func (m *Message) advance() error {
 		return err
 	}
 	defer m.s.leave()
-	octets, err := readChunk(m.s.db, m.id, m.next)
+	var err error
+	if m.next < chunks {
+		m.rest, err = readChunk(m.s.db, m.id, uint32(m.next))
+	} else {
+		m.rest, err = m.frame(m.next - chunks)
+	}
 	if errors.Is(err, ErrNotFound) {
 		return m.missing(err)
 	}
-	if err != nil {
-		return err
-	}
-	m.rest = octets
 	m.next++
-	return nil
+	return err
+}
+
+func (m *Message) frame(n int64) ([]byte, error) {
+	if m.buf == nil {
+		m.buf = slices.Grow(m.s.buffer(), frameSize)
+	}
+	return m.meta.body.frame(m.body, m.id, n, m.buf[:frameSize])
 }
 
 // missing tells a message that was deleted while it was read from one that lost a chunk.
@@ -109,5 +137,14 @@ func (m *Message) missing(cause error) error {
 // Close ends reading.
 func (m *Message) Close() error {
 	m.rest, m.err = nil, errors.New("spool: the message was closed")
-	return nil
+	if m.buf != nil {
+		m.s.buffers.Put(&m.buf)
+		m.buf = nil
+	}
+	if m.body == nil {
+		return nil
+	}
+	body := m.body
+	m.body = nil
+	return body.Close()
 }

@@ -35,6 +35,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open the spool in %s: %w", dir, err), s.lock.Close())
 	}
 	s.logger.serving.Store(true)
+	s.segments.survey(s.logger)
 	return s, nil
 }
 
@@ -78,6 +79,7 @@ func (s *Store) openStore(o Options) (err error) {
 	}()
 	options := pebbleOptions(o, s.logger, s.mark)
 	options.Lock = s.lock
+	s.segments.fs, s.segments.dir, s.segments.now, s.segments.size = options.FS, s.dir, s.now, o.segmentBytes
 	s.db, err = pebble.Open(s.dir, options)
 	if err == nil || diskFull(err) || isAny(err, syscall.EIO, os.ErrPermission, syscall.EROFS, syscall.EMFILE) {
 		return err
@@ -92,7 +94,11 @@ func isAny(err error, targets ...error) bool {
 // recover brings memory in line with what is stored, drops what a crash left half-written, and compares the books
 // with what was known of them.
 func (s *Store) recover(k known, version int) error {
-	if err := errors.Join(s.sweep(), s.loadBooks(version)); err != nil {
+	var err error
+	if version < firstSegmented {
+		err = s.sweep()
+	}
+	if err := errors.Join(err, s.loadBooks(version), s.segments.load(s.db)); err != nil {
 		return readRefusal(s, err)
 	}
 	l := s.books.ledger
@@ -171,7 +177,7 @@ func (i *inspection) absent(k known) error {
 		return refusal(i.o.FS, i.dir, errors.New("its MANIFEST is gone"))
 	}
 	for _, name := range i.names {
-		if kind, _ := parseFile(name); kind == logFile || kind == tableFile {
+		if kind, _ := parseFile(name); kind == logFile || kind == tableFile || kind == segmentFile {
 			return refusal(i.o.FS, i.dir, fmt.Errorf("its MANIFEST is gone, but there is %s", name))
 		}
 	}
@@ -354,5 +360,6 @@ func (s *Store) close() error {
 		return nil
 	}
 	s.closed = true
+	s.segments.close()
 	return errors.Join(s.db.Close(), s.mark.close(), s.lock.Close())
 }

@@ -10,7 +10,7 @@ import (
 
 func TestPreviewIsWhatWasWritten(t *testing.T) {
 	s := fresh(t)
-	for _, size := range []int{0, 1, smallSize, chunkSize - 1, chunkSize, chunkSize + 1, 3 * chunkSize, 3*chunkSize + 17} {
+	for _, size := range []int{0, 1, smallSize, frameOctets - 1, frameOctets, frameOctets + 1, 3 * frameOctets, 3*frameOctets + 17} {
 		written := make([]byte, size)
 		for i := range written {
 			written[i] = byte(i * 31 >> 3)
@@ -28,7 +28,7 @@ func TestPreviewIsWhatWasWritten(t *testing.T) {
 				t.Errorf("%d octets from %d: read %d, %v", size, from, len(got), err)
 			}
 		}
-		if err := iotest.TestReader(w.Preview(0), written); err != nil && size < 2*chunkSize {
+		if err := iotest.TestReader(w.Preview(0), written); err != nil && size < 2*frameOctets {
 			t.Errorf("%d octets: %v", size, err)
 		}
 		p := w.Preview(0)

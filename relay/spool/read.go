@@ -61,7 +61,11 @@ func readChunk(r pebble.Reader, id envelope.ID, n uint32) ([]byte, error) {
 
 // scan calls f for every key of a kind, in order. What f is given is valid only during the call.
 func scan(r pebble.Reader, kind byte, f func(key, value []byte) error) error {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+	return scanRange(r, []byte{kind}, []byte{kind + 1}, f)
+}
+
+func scanRange(r pebble.Reader, lower, upper []byte, f func(key, value []byte) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return err
 	}

@@ -11,11 +11,11 @@ import (
 // formatEntry and formatMeta are the first octet of every record of their kind. A change of layout takes a new
 // number, and the old ones stay readable: those of format 1 have no checksum, and an entry knows nothing of DSN
 // parameters. A record since format 2 ends with the checksum of its key and all of its octets before. An entry has a
-// priority since format 3.
+// priority since format 3, and a meta names a body in a segment.
 const (
 	formatEntry    = 3
 	formatEntryOld = 1
-	formatMeta     = 2
+	formatMeta     = 3
 	formatMetaOld  = 1
 )
 
@@ -174,7 +174,8 @@ func (r *decoder) recipient() envelope.Recipient {
 // meta is what is stored of a message.
 type meta struct {
 	size   int64
-	chunks uint32 // numbered from 0
+	chunks uint32    // numbered from 0
+	body   bodyPlace // of what follows the chunks
 	// domains still have an entry. With the last one the message goes.
 	domains []string
 }
@@ -184,6 +185,9 @@ func encodeMeta(id envelope.ID, m meta) []byte {
 	w.octet(formatMeta)
 	w.int(m.size)
 	w.int(int64(m.chunks))
+	w.int(m.body.segment)
+	w.int(m.body.offset)
+	w.int(m.body.length)
 	w.int(int64(len(m.domains)))
 	for _, d := range m.domains {
 		w.text(d)
@@ -197,6 +201,9 @@ func decodeMeta(id envelope.ID, b []byte) (meta, error) {
 		return meta{}, fmt.Errorf("spool: message %s: %w", id, err)
 	}
 	m := meta{size: r.int(), chunks: uint32(r.int())}
+	if r.format >= 3 {
+		m.body = bodyPlace{segment: r.int(), offset: r.int(), length: r.int()}
+	}
 	for n := r.int(); n > 0 && r.err == nil; n-- {
 		m.domains = append(m.domains, r.text())
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postrider/postrider/relay/envelope"
 )
@@ -243,7 +244,7 @@ func (s *salvage) unusable(e *envelope.Envelope, why error) {
 
 // whole says what is wrong with a message's octets.
 func (s *salvage) whole(id envelope.ID, m meta) error {
-	size := int64(0)
+	size := m.body.length
 	for n := range m.chunks {
 		octets, err := s.chunk(id, n)
 		if err != nil {
@@ -254,7 +255,25 @@ func (s *salvage) whole(id envelope.ID, m meta) error {
 	if size != m.size {
 		return fmt.Errorf("%d octets instead of %d: %w", size, m.size, ErrDamaged)
 	}
-	return nil
+	return s.body(m.body, func(f vfs.File) (err error) {
+		buf := make([]byte, frameSize)
+		for n := int64(0); n < m.body.frames() && err == nil; n++ {
+			_, err = m.body.frame(f, id, n, buf)
+		}
+		return err
+	})
+}
+
+// body opens the segment of a large body for f.
+func (s *salvage) body(p bodyPlace, f func(vfs.File) error) error {
+	if p.length == 0 {
+		return nil
+	}
+	file, err := s.o.FS.Open(s.o.FS.PathJoin(s.dir, segmentName(p.segment)))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(file), file.Close())
 }
 
 func (s *salvage) chunk(id envelope.ID, n uint32) ([]byte, error) {
@@ -276,8 +295,20 @@ func (s *salvage) copy(id envelope.ID, m meta, entries []envelope.Envelope) erro
 			return err
 		}
 	}
+	end := func() {}
+	err := s.body(m.body, func(f vfs.File) error {
+		to, err := s.new.segments.copyBody(f, id, m.body)
+		if err == nil {
+			m.body, end = to.bodyPlace, to.keep
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer end()
 	return s.new.batch(later, func(t *tx) error {
-		created, err := t.create(id, meta{size: m.size, chunks: m.chunks}, entries)
+		created, err := t.create(id, meta{size: m.size, chunks: m.chunks, body: m.body}, entries)
 		for i := range created {
 			s.found.Recipients += int64(len(created[i].Recipients))
 		}

@@ -12,10 +12,12 @@ import (
 )
 
 // schema is the version of the layout of keys and files. Since firstMarked a mark stands beside the store; since 3 what
-// is queued for each destination is counted in it, mail has a priority, and the due index a part for each class.
+// is queued for each destination is counted in it, mail has a priority, and the due index a part for each class; since
+// firstSegmented large bodies stand in segments.
 const (
-	schema      = 3
-	firstMarked = 2
+	schema         = firstSegmented
+	firstMarked    = 2
+	firstSegmented = 4
 )
 
 // schemaFile holds the schema beside the store, so that it can be read before the store is opened: opening alone

@@ -59,6 +59,8 @@ type Options struct {
 	VerifyBytes int64
 	VerifyTime  time.Duration
 
+	// segmentBytes is from where on a segment is full; segmentSize when 0.
+	segmentBytes int64
 	// pause is the wait before a full disk is tried again; 100 ms when 0.
 	pause time.Duration
 	// patience is how long Close waits for running operations; 20 s when 0.
@@ -81,6 +83,7 @@ type Store struct {
 	searching sync.Mutex
 	aside     aside
 	fronts    [envelope.Classes]front // of the due index
+	segments  segments
 	// unverified are the tables that Open did not read.
 	unverified []int64
 	// unsynced are batches that are on their way to the disk.
@@ -139,6 +142,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.VerifyTime == 0 {
 		o.VerifyTime = 200 * time.Millisecond
+	}
+	if o.segmentBytes == 0 {
+		o.segmentBytes = segmentSize
 	}
 	if o.patience == 0 {
 		o.patience = 20 * time.Second

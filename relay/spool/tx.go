@@ -18,6 +18,7 @@ type tx struct {
 	batch  *pebble.Batch
 	ledger Ledger
 	moves  []move
+	space  []share
 	// metas are what the batch knows of messages; nil in one that changes a single entry.
 	metas map[envelope.ID]meta
 	// due is the earliest time that the batch adds to the due index, for each class that it adds to.
@@ -132,6 +133,9 @@ func (t *tx) leave(k envelope.Key) error {
 		return nil
 	}
 	t.discard(k.ID, m)
+	if m.body.length > 0 {
+		t.vacate(m.body)
+	}
 	t.delete(metaKey(k.ID))
 	return nil
 }
@@ -173,6 +177,7 @@ func (t *tx) commit(d durability) error {
 		return err
 	}
 	t.s.books.post(t.ledger, t.moves)
+	t.s.segments.post(t.space)
 	return nil
 }
 

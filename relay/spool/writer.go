@@ -1,44 +1,46 @@
 package spool
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/postrider/postrider/relay/envelope"
 )
 
 const (
-	// smallSize is up to where a message is stored by the batch of its Commit alone. A larger one is streamed.
+	// smallSize is up to where a message is stored by the batch of its Commit alone. The body of a larger one is
+	// streamed into a segment.
 	smallSize = 64 << 10
-	// chunkSize is how much of a streamed message is in memory at once.
+	// chunkSize is how much of a message made here stands in one value.
 	chunkSize = 128 << 10
 )
 
 // Writer takes in one message. It is used by one goroutine.
 type Writer struct {
-	s      *Store
-	id     envelope.ID
-	buf    []byte
-	body   int64  // octets written so far
-	chunks uint32 // stored so far; number 0 is kept for the prefix
-	done   bool
-	also   func(*tx) error // what Take adds to the batch of Commit; may be nil
+	s    *Store
+	id   envelope.ID
+	buf  []byte
+	body int64   // octets written so far
+	out  *stream // of a large message, nil before
+	done bool
+	also func(*tx) error // what Take adds to the batch of Commit; may be nil
 }
 
 var errDone = errors.New("spool: the message was committed or aborted already")
 
 // Create begins a message and gives it its id. Commit or Abort must follow.
 func (s *Store) Create() *Writer {
-	w := &Writer{s: s, id: s.ids.next(s.now())}
+	return &Writer{s: s, id: s.ids.next(s.now()), buf: s.buffer()}
+}
+
+// buffer is an empty one that was used before, if there is one.
+func (s *Store) buffer() []byte {
 	if b, ok := s.buffers.Get().(*[]byte); ok {
-		w.buf = (*b)[:0]
+		return (*b)[:0]
 	}
-	return w
+	return nil
 }
 
 // release ends the Writer's use.
@@ -52,45 +54,44 @@ func (w *Writer) release() {
 // ID is the message's spool id.
 func (w *Writer) ID() envelope.ID { return w.id }
 
-// Write takes the message's next octets, as they go on the wire. A large message goes to the store in chunks, ahead
-// of Commit; what a crash or Abort leaves of it is swept.
+// Write takes the message's next octets, as they go on the wire. A large message goes to a segment in frames, ahead of
+// Commit; what a crash or Abort leaves of it counts for nothing.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.done {
 		return 0, errDone
 	}
 	written := 0
 	for len(p) > 0 {
-		n := min(len(p), chunkSize-len(w.buf))
-		w.buf = append(w.buf, p[:n]...)
-		p = p[n:]
-		if len(w.buf) == chunkSize {
+		if len(w.buf) == frameOctets {
 			if err := w.flush(); err != nil {
 				return written, err
 			}
 		}
+		n := min(len(p), frameOctets-len(w.buf))
+		w.buf = append(w.buf, p[:n]...)
+		p = p[n:]
 		written += n
 		w.body += int64(n)
 	}
 	return written, nil
 }
 
-// flush stores the buffer as a chunk, not synced. The WAL keeps the order of batches and is synced before it is
-// succeeded by another file: when Commit's batch is on disk, so are the chunks.
-func (w *Writer) flush() error {
+// flush appends the buffer to a segment, as a frame.
+func (w *Writer) flush() (err error) {
 	if err := w.s.enter(); err != nil {
 		return err
 	}
 	defer w.s.leave()
-	t := w.s.begin()
-	defer t.close()
-	if w.chunks == 0 {
-		w.chunks = 1
-		t.set(streamKey(w.id), nil)
+	if w.out == nil {
+		if w.out, err = w.s.segments.begin(w.id); err != nil {
+			return err
+		}
 	}
-	t.chunk(w.id, w.chunks, nil, w.buf)
-	w.chunks++
+	if err := w.out.add(w.buf); err != nil {
+		return err
+	}
 	w.buf = w.buf[:0]
-	return t.commit(later)
+	return nil
 }
 
 // Commit stores the message, prefix first, and its entries, one per domain. They come back with their ID and Size;
@@ -109,8 +110,8 @@ func (w *Writer) Commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 }
 
 func (w *Writer) commit(prefix []byte, entries []envelope.Envelope) ([]envelope.Envelope, error) {
-	if len(w.buf) > 0 && (w.chunks > 0 || len(w.buf)+len(prefix) > smallSize) {
-		if err := w.flush(); err != nil {
+	if w.out != nil || len(w.buf)+len(prefix) > smallSize {
+		if err := w.finish(); err != nil {
 			return nil, err
 		}
 	}
@@ -121,11 +122,11 @@ func (w *Writer) commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 	defer w.s.locks.lock(w.id)() // nobody delivers what is not synced yet
 	t := w.s.begin()
 	defer t.close()
-	m := meta{size: int64(len(prefix)) + w.body, chunks: max(w.chunks, 1)}
-	t.chunk(w.id, 0, prefix, w.buf)
-	if w.chunks > 0 {
-		t.delete(streamKey(w.id))
+	m := meta{size: int64(len(prefix)) + w.body, chunks: 1}
+	if w.out != nil {
+		m.body = w.out.bodyPlace
 	}
+	t.chunk(w.id, 0, prefix, w.buf)
 	created, err := t.create(w.id, m, entries)
 	if err == nil && w.also != nil {
 		err = w.also(t)
@@ -133,7 +134,36 @@ func (w *Writer) commit(prefix []byte, entries []envelope.Envelope) ([]envelope.
 	if err != nil {
 		return nil, err
 	}
-	return created, t.commit(synced)
+	out := w.out
+	w.out = nil // when the store fails it may name the place or not
+	if err := t.commit(synced); err != nil {
+		return nil, err
+	}
+	switch {
+	case out == nil:
+	case len(created) == 0:
+		out.drop()
+	default:
+		out.keep()
+	}
+	return created, nil
+}
+
+// finish brings the body to stable storage, before any record can name it.
+func (w *Writer) finish() error {
+	if len(w.buf) > 0 {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if w.out == nil { // the prefix alone is large
+		return nil
+	}
+	err := w.out.sync()
+	if err != nil && w.s.logger.failed.Load() {
+		err = errors.Join(ErrFailed, err)
+	}
+	return err
 }
 
 // Abort drops the message. After Commit it does nothing, so that it may be deferred.
@@ -142,12 +172,10 @@ func (w *Writer) Abort() {
 		return
 	}
 	w.release()
-	if w.chunks == 0 || w.s.enter() != nil {
-		return
+	if w.out != nil {
+		w.out.drop()
+		w.out = nil
 	}
-	defer w.s.leave()
-	// An error leaves chunks behind that Open sweeps.
-	_ = w.s.drop(w.id, w.chunks)
 }
 
 // create adds the records of a new message whose chunks are stored or in the batch.
@@ -174,6 +202,9 @@ func (t *tx) create(id envelope.ID, m meta, entries []envelope.Envelope) ([]enve
 		return nil, nil
 	}
 	t.set(metaKey(id), encodeMeta(id, m))
+	if m.body.length > 0 {
+		t.occupy(id, m.body)
+	}
 	return created, nil
 }
 
@@ -201,41 +232,17 @@ func (t *tx) discard(id envelope.ID, m meta) {
 	}
 }
 
-// drop removes the chunks of a message that was never committed, not synced.
-func (s *Store) drop(id envelope.ID, chunks uint32) error {
+// sweep drops the large messages that a program which kept them in the store was writing when it ended.
+func (s *Store) sweep() error {
 	t := s.begin()
 	defer t.close()
-	t.discard(id, meta{chunks: chunks})
-	t.delete(streamKey(id))
-	return t.commit(later)
-}
-
-// sweep drops the messages whose chunks were being written when the process ended.
-func (s *Store) sweep() error {
-	var unfinished []envelope.ID
 	err := scan(s.db, kindStream, func(key, _ []byte) error {
-		unfinished = append(unfinished, envelope.ID(key[1:]))
-		return nil
+		id := envelope.ID(key[1:])
+		t.delete(key)
+		return t.batch.DeleteRange(chunkKey(id, 0), chunkKey(id, ^uint32(0)), nil)
 	})
-	for _, id := range unfinished {
-		chunks, failed := s.countChunks(id)
-		if failed == nil {
-			failed = s.drop(id, chunks)
-		}
-		err = errors.Join(err, failed)
-	}
-	return err
-}
-
-// countChunks is one more than the highest number of a message's chunks.
-func (s *Store) countChunks(id envelope.ID) (uint32, error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: chunkKey(id, 0), UpperBound: chunkKey(id, ^uint32(0))})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	chunks := uint32(0)
-	if it.Last() {
-		chunks = binary.BigEndian.Uint32(it.Key()[len(it.Key())-4:]) + 1
-	}
-	return chunks, it.Close()
+	return t.commit(later)
 }
