@@ -176,6 +176,7 @@ func (r *Relay) run(ctx context.Context) error {
 	work.Go(func() error { r.sender.Run(working); return nil })
 	work.Go(func() error { r.sweepHandoffs(working); return nil })
 	work.Go(func() error { r.pressure.watch(working); return nil })
+	work.Go(func() error { r.tidy(working); return nil })
 	work.Go(func() error { return r.hops.Run(working) })
 	work.Go(func() error { r.verifySpool(working); return nil })
 	r.startAttempts(ctx, working, &work)

@@ -172,7 +172,7 @@ func (c *check) content(id envelope.ID, m meta) {
 func (c *check) body(id envelope.ID, p bodyPlace) error {
 	listed, err := get(c.r, bodyKey(p))
 	if err != nil || string(listed) != string(id) {
-		return fmt.Errorf("message %s at %d of %s, which lists %q there: %w", id, p.offset, segmentName(p.segment), listed, err)
+		return fmt.Errorf("message %s at %d of %s, which lists %q there: %v", id, p.offset, segmentName(p.segment), listed, err)
 	}
 	f, err := c.s.segments.openBody(p)
 	if errors.Is(err, os.ErrNotExist) {
@@ -200,7 +200,7 @@ func (c *check) segments() {
 		id := envelope.ID(value)
 		m, err := readMeta(c.r, id)
 		if err != nil || !bytes.Equal(bodyKey(m.body), key) {
-			c.report("the body %q of message %s belongs to nothing: %w", key, id, err)
+			c.report("the body %q of message %s belongs to nothing: %v", key, id, err)
 			return
 		}
 		if p := m.body; p.segment == last.segment && p.offset < last.offset+last.extent() {

@@ -211,21 +211,21 @@ func handoffDeeds() []deed {
 		for i := range entries {
 			entries[i].ID, entries[i].Accepted, entries[i].Size = "0TAKEN", epoch, int64(size)
 		}
-		return deed{"take from a peer", func(s *Store, _ envelope.Key) error {
+		return deed{name: "take from a peer", fails: diskFull, do: func(s *Store, _ envelope.Key) error {
 			_, err := receive(s, "0TAKEN", octets(size), "try", entries)
 			return err
-		}, func(s *Store, _ envelope.Key) bool {
+		}, done: func(s *Store, _ envelope.Key) bool {
 			_, err := s.Lookup("in", "try")
 			return err == nil && s.Ledger() == Ledger{Accepted: 1, HandedIn: 3, Queued: 4}
 		}}
 	}
-	return []deed{takes(4000), takes(400 << 10), {"hand out", func(s *Store, k envelope.Key) error {
+	return []deed{takes(4000), takes(400 << 10), {name: "hand out", do: func(s *Store, k envelope.Key) error {
 		if _, err := s.Bind(k.ID, "out", Row{Key: "try"}, anyway); err != nil {
 			return err
 		}
 		_, err := s.HandOut(k.ID, "out", Row{Key: "try", Value: []byte("gone")})
 		return err
-	}, func(s *Store, _ envelope.Key) bool {
+	}, done: func(s *Store, _ envelope.Key) bool {
 		value, err := s.Lookup("out", "try")
 		return err == nil && string(value) == "gone" && s.Ledger() == Ledger{Accepted: 1, HandedOut: 1}
 	}}}

@@ -7,10 +7,13 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/postrider/postrider/relay/envelope"
 )
@@ -204,24 +207,69 @@ func TestReadersOfSegmentsThatGo(t *testing.T) {
 	}
 }
 
-// A message is never moved while it changes, and what ended while it was copied does not come back.
+// What changes or ends while its body is copied stays as it was changed: it does not come back.
 func TestRewritingMeetsChanges(t *testing.T) {
-	s := fresh(t)
-	all := large(t, s, 200<<10, 8)
+	order := &syncOrder{FS: vfs.NewMem(), returned: func(string) {}}
+	s := open(t, small(order))
+	defer s.Close()
+	both, err := accept(s, 200<<10, to("stays@one.test"), to("goes@two.test"))
+	must(t, err)
+	all := append(both[1:], large(t, s, 200<<10, 8)...)
 	deliver(t, s, all[2:]...)
 	wait(s, calm)
-	done := make(chan error, 1)
-	go func() {
-		_, err := s.Begin(all[0].Key(), epoch)
-		done <- errors.Join(err, end(s, all[1].Key(), map[string]envelope.Disposition{"u@large.test": envelope.Delivered}))
-	}()
-	must(t, s.Tidy(t.Context()))
-	must(t, <-done)
-	if got := content(s, all[0].ID); !strings.HasSuffix(got, "<nil>") {
-		t.Error(got)
+	order.returned = func(name string) {
+		if name == "spool/000002.seg" { // the first copy was synced
+			order.returned = func(string) {}
+			deliver(t, s, all[:2]...)
+		}
 	}
-	if l := s.Ledger(); l.Queued != 1 || l.Delivered != 7 {
+	must(t, s.Tidy(t.Context()))
+	if l := s.Ledger(); l.Queued != 1 || l.Delivered != 9 {
 		t.Errorf("%+v", l)
+	}
+	if got := content(s, both[0].ID); !strings.HasSuffix(got, "<nil>") || bodyOf(t, s, both[0].ID).segment == 1 {
+		t.Errorf("%s at %+v", got, bodyOf(t, s, both[0].ID))
+	}
+	must(t, s.Check())
+}
+
+// Where it is not known whether the store names a body, nobody writes over it.
+func TestBodiesOfUnknownFateAreNotOverwritten(t *testing.T) {
+	var broken atomic.Bool
+	o := small(errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasSuffix(op.Path, ".log") {
+			return syscall.EIO
+		}
+		return nil
+	})))
+	o.Fatal = func(error) {}
+	s := open(t, o)
+	all := large(t, s, 200<<10, 1)
+	w := s.Create()
+	_, err := w.Write(octets(200 << 10))
+	must(t, err)
+	broken.Store(true)
+	if _, err := w.Commit(nil, []envelope.Envelope{to("u@one.test")}); !errors.Is(err, ErrFailed) {
+		t.Errorf("committed: %v", err)
+	}
+	w.Abort()
+	next, err := s.segments.begin(all[0].ID)
+	if err != nil || next.segment == 1 {
+		t.Errorf("the next body: %+v, %v", next.bodyPlace, err)
+	}
+}
+
+// A disk that is full when a segment is synced ends the process; one that is full when it is written does not.
+func TestASyncOfASegmentIsNotTriedAgain(t *testing.T) {
+	ended := 0
+	o := Options{FS: vfs.NewMem(), Logger: quiet, Fatal: func(error) { ended++ }}.withDefaults()
+	l := newLogger(o)
+	l.serving.Store(true)
+	g := &guarded{name: "000007.seg", kind: segmentFile, disk: disk{FS: o.FS, l: l}}
+	for n, what := range []string{"write", "sync"} {
+		if err := g.check(what, syscall.ENOSPC); !diskFull(err) || ended != n {
+			t.Errorf("%s: %v, ended %d times", what, err, ended)
+		}
 	}
 }
 
@@ -411,7 +459,7 @@ func TestACounterThatLiesRemovesNothing(t *testing.T) {
 
 // A spool in which large messages stand in chunks is read on, what was being written in it is dropped, and from then on
 // older programs refuse it.
-func TestSpoolOfVersion2(t *testing.T) {
+func TestSpoolWithLargeMessagesInChunks(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, small(fs))
 	k := draft(t, s, 3*chunkSize)
@@ -424,13 +472,13 @@ func TestSpoolOfVersion2(t *testing.T) {
 		return nil
 	}))
 	must(t, s.Close())
-	must(t, writeSynced(fs, "spool/"+schemaFile, "2\n"))
+	must(t, writeSynced(fs, "spool/"+schemaFile, fmt.Sprintln(firstSegmented-1)))
 	s = open(t, small(fs))
 	if got := content(s, k.ID); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	must(t, errors.Join(s.Check(), s.Close()))
-	if text, err := readAll(fs, "spool/"+schemaFile); text != "3\n" || err != nil {
+	if text, err := readAll(fs, "spool/"+schemaFile); text != fmt.Sprintln(schema) || err != nil {
 		t.Errorf("version %q, %v", text, err)
 	}
 }

@@ -133,9 +133,6 @@ func (t *tx) leave(k envelope.Key) error {
 		return nil
 	}
 	t.discard(k.ID, m)
-	if m.body.length > 0 {
-		t.vacate(m.body)
-	}
 	t.delete(metaKey(k.ID))
 	return nil
 }

@@ -198,6 +198,7 @@ func (t *tx) create(id envelope.ID, m meta, entries []envelope.Envelope) ([]enve
 		return nil, errors.New("no entries")
 	}
 	if len(created) == 0 {
+		m.body = bodyPlace{} // nothing names it yet
 		t.discard(id, m)
 		return nil, nil
 	}
@@ -225,10 +226,13 @@ func (t *tx) admit(e *envelope.Envelope, taken []string) error {
 	return t.settle(e)
 }
 
-// discard takes the chunks of a message back that has no entry left.
+// discard takes the octets of a message back that has no entry left.
 func (t *tx) discard(id envelope.ID, m meta) {
 	for n := range m.chunks {
 		t.delete(chunkKey(id, n))
+	}
+	if m.body.length > 0 {
+		t.vacate(m.body)
 	}
 }
 
