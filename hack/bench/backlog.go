@@ -297,19 +297,19 @@ func (l *long) restartOnce(ctx context.Context, domain string) (greeting, delive
 	l.sink.Behave(domain, traffic.Behaviour{})
 	watch := l.sink.Watch(domain)
 	started := time.Now()
-	var failed error
-	arrived := make(chan struct{})
+	var took time.Duration
+	arrived := make(chan error, 1)
 	go func() { // ends with the first message, or the scenario
-		failed = watch.Wait(ctx, 1)
-		delivery = time.Since(started)
-		close(arrived)
+		failed := watch.Wait(ctx, 1)
+		took = time.Since(started)
+		arrived <- failed
 	}()
 	if err := l.relay.Start(ctx); err != nil {
 		return 0, 0, err
 	}
 	greeting = time.Since(started)
-	<-arrived
-	return greeting, delivery, failed
+	err = <-arrived
+	return greeting, took, err
 }
 
 // remove deletes the mail of one destination.

@@ -185,7 +185,12 @@ func (b *bench) besideRefused(ctx context.Context, e engine, messages int) (map[
 			return nil
 		}
 		flushed := make(chan error, 1)
-		go func() { flushed <- relay.Flush(ctx) }() // ends with the act, which is waited for
+		go func() { // ends with the act, which is waited for
+			started := time.Now()
+			err := relay.Flush(ctx)
+			fmt.Printf("  %-10s the flush took %.1f s\n", e.name(), time.Since(started).Seconds())
+			flushed <- err
+		}()
 		found["c"], err = b.probeFor(ctx, r, &to, "c")
 		return errors.Join(err, <-flushed)
 	})
