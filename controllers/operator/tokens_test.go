@@ -197,7 +197,8 @@ func TestServiceAccountTokens(t *testing.T) {
 	in = f.admitted(again, other)
 	f.check(in, "the account before it was made again", f.aged(good, old, hour), auth.ErrWrong)
 	f.check(in, "the account that was made again", f.token(again, audience), nil)
-	f.delete(other)
+	change(f, other, func(a *corev1.ServiceAccount) { a.Finalizers = []string{"example.com/kept"} })
+	f.delete(other) // it stays, on its way out
 	f.admitted(again)
 }
 

@@ -234,7 +234,6 @@ func (r *rules) verify(token string, now time.Time) (proof, error) {
 
 // judge says what is wrong with the claims of a token.
 func (r *rules) judge(c *claims, now time.Time) error {
-	account := c.Kubernetes.ServiceAccount
 	switch {
 	case c.Issuer != r.keys.issuer:
 		return fmt.Errorf("the token is of another issuer, %q", c.Issuer)
@@ -247,7 +246,7 @@ func (r *rules) judge(c *claims, now time.Time) error {
 		return errors.New("the token does not say when it was issued and when it expires")
 	case c.Expiry.Time().After(now.Add(maxLife + leeway)):
 		return fmt.Errorf("the token expires more than %v from now", maxLife)
-	case account.UID == "" || c.Subject != "system:serviceaccount:"+c.Kubernetes.Namespace+":"+account.Name:
+	case c.Subject != "system:serviceaccount:"+c.Kubernetes.Namespace+":"+c.Kubernetes.ServiceAccount.Name:
 		return fmt.Errorf("the token of %q is not that of a ServiceAccount", c.Subject)
 	}
 	if err := c.ValidateWithLeeway(jwt.Expected{Time: now}, leeway); err != nil {

@@ -299,12 +299,13 @@ func TestRevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		now := time.Now()
-		token := c.token(now, nil)
+		soon := func() map[string]any { return map[string]any{"exp": time.Now().Add(cacheFor/2 - leeway - time.Second).Unix()} }
+		token := c.token(now, soon())
 		accounts := map[string]string{checkout: "u1"}
 		for name, change := range map[string]func(*Tokens) error{
 			"deleted":  func(k *Tokens) error { return k.Load(Rules{Audience: audience}, c.file) },
 			"audience": func(k *Tokens) error { return k.Load(Rules{Audience: "other", Accounts: accounts}, c.file) },
-			"end":      func(*Tokens) error { time.Sleep(time.Hour + leeway + time.Second); return nil },
+			"end":      func(*Tokens) error { time.Sleep(cacheFor / 2); return nil },
 		} {
 			tokens := c.tokens()
 			c.check(tokens, "", token, nil)
@@ -314,7 +315,7 @@ func TestRevocation(t *testing.T) {
 			if _, err := tokens.Check(t.Context(), "", token); !errors.Is(err, ErrWrong) {
 				t.Errorf("%s: %v", name, err)
 			}
-			token = c.token(time.Now(), nil)
+			token = c.token(time.Now(), soon())
 		}
 		tokens := c.tokens()
 		c.check(tokens, "", token, nil)
