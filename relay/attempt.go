@@ -35,7 +35,7 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	if err != nil {
 		return err
 	}
-	outcomes, damaged := r.deliver(ctx, s, &e)
+	outcomes, damaged := r.deliverInTime(ctx, s, &e)
 	r.schedule.Delivered(job)
 	change := func(current *envelope.Envelope) { settle(current, &e, concluded(ctx, outcomes), time.Now(), s) }
 	quoted := r.quoteFor(s, e, change)
@@ -62,6 +62,16 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	r.lost(&e, settled)
 	r.learn(s, &e, outcomes)
 	return nil
+}
+
+// deliverInTime makes the attempt, unless the last one was made after the mail's time was over: then that decides.
+func (r *Relay) deliverInTime(ctx context.Context, s *settings, e *envelope.Envelope) ([]envelope.Outcome, error) {
+	if over := e.Over(time.Now(), s.retry(e.Accepted, 0)); over != nil {
+		return over, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	return r.deliver(ctx, s, e)
 }
 
 // deliver makes the attempt. The second result is the error of a message whose stored octets are damaged.

@@ -48,6 +48,9 @@ func explain(f facts) admin.Explanation {
 	switch {
 	case e.Held != "":
 		f.explainHold(&x)
+	case f.inMemory && f.waiting.Reason == schedule.Stalled:
+		x.Reason, x.Since, x.Due = status.InFlight, f.waiting.Since, nil
+		x.Sentence = fmt.Sprintf("An attempt runs since %s and does not end: it is stalled. It is made again after a restart.", clock(x.Since))
 	case f.inMemory && f.waiting.Reason == schedule.InFlight:
 		x.Reason, x.Since, x.Due = status.InFlight, f.waiting.Since, nil
 		x.Sentence = "An attempt is running."

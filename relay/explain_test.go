@@ -76,6 +76,8 @@ func TestExplain(t *testing.T) {
 			status.Suspended, ago(10 * time.Minute), now.Add(time.Hour), "Directive d1 suspends mail for x.test until 2026-11-02T13:00:00Z (migration)"},
 		{"suspended, not met yet", facts{entry: tried(0, ago(time.Hour), nil), waiting: in(schedule.RateLimited, "gentle"), inMemory: true, directive: act(directive.Suspend)},
 			status.Suspended, ago(10 * time.Minute), ago(time.Hour), "suspends"},
+		{"stalled", facts{entry: tried(1, later, nil), waiting: in(schedule.Stalled, ""), inMemory: true},
+			status.InFlight, ago(time.Second), time.Time{}, "it is stalled"},
 		{"in flight while a suspension begins", facts{entry: tried(1, later, nil), waiting: in(schedule.InFlight, ""), inMemory: true, directive: act(directive.Suspend)},
 			status.InFlight, ago(time.Second), time.Time{}, "attempt is running"},
 		{"to be bounced", facts{entry: tried(0, ago(time.Hour), nil), directive: act(directive.Bounce)},

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postrider/postrider/relay/directive"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/spool"
 	"github.com/postrider/postrider/relay/status"
@@ -132,6 +133,14 @@ func destinationReadings() []gauge {
 					p(float64(n), string(reason))
 				}
 			}),
+		labelledBy("postrider_ready_messages", "Messages in memory that wait for their attempt, by class of priority: Urgent, Normal or Bulk. What else is due waits on disk.",
+			[]string{"class"}, func(s *sight, p put) {
+				for c, n := range s.relay.schedule.ReadyByClass() {
+					p(float64(n), envelope.Class(c).String())
+				}
+			}),
+		number("postrider_attempts_stalled", "Attempts that do not end, though their time is over. Their mail waits for a restart.",
+			func(s *sight) float64 { return float64(s.relay.schedule.Stalls()) }),
 		labelledBy("postrider_next_hop_up", "Whether a next hop that a route names is up (1) or down (0).",
 			[]string{"host"}, func(s *sight, p put) { s.relay.hopsUp(p) }),
 	}

@@ -51,6 +51,11 @@ type Options struct {
 const (
 	// attempts is how many deliveries may be in flight at the same time.
 	attempts = 256
+	// attemptTime is how long an attempt may take: at each of ten addresses all that the time-outs of the protocol allow
+	// would be longer. What is undecided then is deferred.
+	attemptTime = 2 * time.Hour
+	// overdue is how long after that one is given up that still does not end.
+	overdue = 5 * time.Minute
 	// grace is how long attempts in flight may go on after a relay was told to stop.
 	grace = 25 * time.Second
 )
@@ -92,6 +97,8 @@ type Relay struct {
 
 	// settings is the configuration in force, nil before the first one.
 	settings atomic.Pointer[settings]
+	// relieve starts another worker for attempts.
+	relieve func()
 	// configError says why a newer configuration is not in force.
 	configError atomic.Pointer[string]
 	stopping    atomic.Bool
@@ -133,6 +140,8 @@ func open(o Options) (*Relay, error) {
 		Weight:      r.weight,
 		Farthest:    r.farthest,
 		MaxInFlight: attempts,
+		Stall:       attemptTime + overdue,
+		Stalled:     r.stalled,
 	})
 	if r.directives, err = openDirectives(store); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -170,7 +179,6 @@ func (r *Relay) run(ctx context.Context) error {
 	var doors, work errgroup.Group
 	doors.Go(func() error { defer stop(); return r.doors.serve(watching) })
 	doors.Go(func() error { r.journal.Run(watching); return nil })
-	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
 	work.Go(func() error { r.endDirectives(working); return nil })
 	work.Go(func() error { r.sweepSuppressions(working); return nil })
 	work.Go(func() error { r.sender.Run(working); return nil })
@@ -180,6 +188,7 @@ func (r *Relay) run(ctx context.Context) error {
 	work.Go(func() error { return r.hops.Run(working) })
 	work.Go(func() error { r.verifySpool(working); return nil })
 	r.startAttempts(ctx, working, &work)
+	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
 
 	err := r.follow(ctx) // until ctx is done
 	r.stopping.Store(true)
@@ -197,22 +206,33 @@ func (r *Relay) run(ctx context.Context) error {
 func (r *Relay) startAttempts(told, ctx context.Context, group *errgroup.Group) {
 	lingering, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	context.AfterFunc(told, func() { time.AfterFunc(grace, cancel) })
+	r.relieve = func() { group.Go(func() error { return r.attempts(lingering, ctx) }) }
 	for range attempts {
-		group.Go(func() error {
-			for {
-				job, err := r.schedule.Next(ctx)
-				if err != nil {
-					return err
-				}
-				r.metrics.inFlight.Inc()
-				err = r.attempt(lingering, job)
-				r.metrics.inFlight.Dec()
-				if err != nil {
-					r.log.Error("attempt not recorded; it will be repeated", "spool_id", job.Key.ID, "error", err)
-				}
-			}
-		})
+		r.relieve()
 	}
+}
+
+// attempts makes one attempt after the other until ctx is done.
+func (r *Relay) attempts(lingering, ctx context.Context) error {
+	for {
+		job, err := r.schedule.Next(ctx)
+		if err != nil {
+			return err
+		}
+		r.metrics.inFlight.Inc()
+		err = r.attempt(lingering, job)
+		r.metrics.inFlight.Dec()
+		if err != nil {
+			r.log.Error("attempt not recorded; it will be repeated", "spool_id", job.Key.ID, "error", err)
+		}
+	}
+}
+
+// stalled is told of an attempt that does not end, though its time was over: somebody else takes up its slot.
+func (r *Relay) stalled(job *schedule.Job) {
+	r.log.Error("an attempt does not end; its mail is not tried again before it does, or before a restart",
+		"spool_id", job.Key.ID, "domain", job.Key.Domain, "site", job.Site, "began", job.Began())
+	r.relieve()
 }
 
 // verifySpool reads what opening the spool left unread. It ends with the relay at the latest.

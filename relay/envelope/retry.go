@@ -31,6 +31,23 @@ func (p Retry) expired(before *Outcome, now time.Time) bool {
 	return !now.Before(p.Expires) && before != nil && p.Expires.Sub(before.At) <= p.Max*5/4
 }
 
+// Over are the last outcomes of an entry when all of its recipients were tried after their time was over and may be
+// given up for these; nil when another attempt is due. It is asked when the entry is taken up, in place of an attempt.
+func (e *Envelope) Over(now time.Time, p Retry) []Outcome {
+	if now.Before(p.Expires) {
+		return nil
+	}
+	var last []Outcome
+	for i := range e.Recipients {
+		r := &e.Recipients[i]
+		if r.State != Queued || r.Last == nil || r.Last.At.Before(p.Expires) {
+			return nil
+		}
+		last = append(last, *r.Last)
+	}
+	return last
+}
+
 // After is the state machine of a recipient: its state after an attempt ended with o at time now.
 // A recipient that is no longer queued stays as it is.
 func (r Recipient) After(o Outcome, now time.Time, p Retry) Recipient {

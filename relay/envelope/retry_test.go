@@ -151,3 +151,74 @@ func TestSenderDomain(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryStateMeetsEveryOutcome is the whole of the state machine: what becomes of a recipient in each state by each
+// class of reply, before, at and after its end, tried before or not.
+func TestEveryStateMeetsEveryOutcome(t *testing.T) {
+	end := time.Unix(1_800_000_000, 0)
+	p := Retry{Initial: time.Minute, Max: time.Hour, Expires: end, Jitter: 0.5}
+	replies := map[reply.Class]int{reply.Success: 250, reply.Permanent: 550, reply.Transient: 450}
+	before := map[string]*Outcome{
+		"never": nil, "long ago": {At: end.Add(-10 * time.Hour)}, "lately": {At: end.Add(-time.Hour)}, "after its end": {At: end.Add(time.Second)},
+	}
+	nows := map[string]time.Time{"early": end.Add(-5 * time.Hour), "just before": end.Add(-time.Second), "at the end": end, "late": end.Add(24 * time.Hour)}
+	for _, state := range []Disposition{Queued, Delivered, Failed, Suppressed, Removed} {
+		for class, code := range replies {
+			for tried, last := range before {
+				for when, now := range nows {
+					r := Recipient{Address: "a@x.test", State: state, Attempts: 1, Due: now, Last: last}
+					got := r.After(Outcome{Reply: reply.Reply{Code: code}, At: now}, now, p)
+					want := state
+					switch over := !now.Before(end) && (tried == "lately" || tried == "after its end"); {
+					case state != Queued:
+					case class == reply.Success:
+						want = Delivered
+					case class == reply.Permanent || over:
+						want = Failed
+					}
+					if got.State != want {
+						t.Errorf("%s, %s, tried %s, %s: %s, want %s", state, class, tried, when, got.State, want)
+					}
+					if state != Queued && (got.Last != last || !got.Due.Equal(r.Due)) {
+						t.Errorf("%s changed: %+v", state, got)
+					}
+					if got.State == Queued && (!got.Due.After(now) || now.Before(end) && got.Due.After(end)) {
+						t.Errorf("%s, tried %s: due %v at %v", when, tried, got.Due, now)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestOverWhenTakenUp: what was tried after its end is given up for that; all else has an attempt.
+func TestOverWhenTakenUp(t *testing.T) {
+	end := time.Unix(1_800_000_000, 0)
+	p := Retry{Initial: time.Minute, Max: time.Hour, Expires: end}
+	tried := func(at time.Time) Recipient {
+		return Recipient{State: Queued, Last: &Outcome{Reply: reply.Reply{Code: 450}, At: at}}
+	}
+	for name, tc := range map[string]struct {
+		recipients []Recipient
+		now        time.Time
+		want       int
+	}{
+		"tried after its end":    {[]Recipient{tried(end), tried(end.Add(time.Hour))}, end.Add(2 * time.Hour), 2},
+		"tried before its end":   {[]Recipient{tried(end.Add(-time.Second))}, end.Add(2 * time.Hour), 0},
+		"one of them before":     {[]Recipient{tried(end), tried(end.Add(-1))}, end.Add(2 * time.Hour), 0},
+		"never tried":            {[]Recipient{{State: Queued}}, end.Add(100 * time.Hour), 0},
+		"tried by a clock ahead": {[]Recipient{tried(end.Add(time.Hour))}, end.Add(-time.Second), 0},
+		"nobody":                 {nil, end.Add(time.Hour), 0},
+	} {
+		e := Envelope{Recipients: tc.recipients}
+		over := e.Over(tc.now, p)
+		if len(over) != tc.want {
+			t.Errorf("%s: %v", name, over)
+		}
+		for i := range over {
+			if r := tc.recipients[i].After(over[i], tc.now, p); r.State != Failed {
+				t.Errorf("%s: became %s", name, r.State)
+			}
+		}
+	}
+}

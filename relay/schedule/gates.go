@@ -83,6 +83,9 @@ func (g *gate) take(s *Scheduler) (*Job, bool) {
 	return nil, s.settleGate(g)
 }
 
+// pace has a gate asked whatever is kept for quick sites: its lanes are of several.
+func (g *gate) pace(*Scheduler) pace { return quick }
+
 // settleGate drops a gate that nobody waits at, and says whether it stays open.
 func (s *Scheduler) settleGate(g *gate) bool {
 	if !g.turns.empty() {
@@ -98,7 +101,7 @@ func (s *Scheduler) openGate(g *gate) {
 	s.gates.untime(g)
 	if !g.open {
 		g.open = true
-		s.turns.pushFront(g)
+		s.turns[g.pace(s)].pushFront(g)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 type source interface {
 	// take hands out one job, or none, and says whether the source wants another turn.
 	take(s *Scheduler) (job *Job, again bool)
+	pace(s *Scheduler) pace
 }
 
 // site is where mail of several domains goes: one pool of connections.
@@ -58,13 +59,25 @@ func (l *lane) subject() rate.Subject {
 	return rate.Subject{Site: l.queue.site.name, MXHosts: l.hosts, DestinationDomain: l.domain, SenderDomain: l.queue.tenant}
 }
 
-// pick takes turns over sites and open gates until one has a job.
+// pick takes turns over the paces until one has a job.
 func (s *Scheduler) pick() *Job {
-	for n := s.turns.len(); n > 0 && s.free() > 0; n-- {
-		src := s.turns.pop()
+	for range s.turns {
+		s.turn = (s.turn + 1) % paceCount
+		if job := s.pickAt(s.turn); job != nil {
+			return job
+		}
+	}
+	return nil
+}
+
+// pickAt takes turns over sites and open gates of a pace until one has a job.
+func (s *Scheduler) pickAt(p pace) *Job {
+	turns := &s.turns[p]
+	for n := turns.len(); n > 0 && s.free() > s.reserve(p)/2; n-- {
+		src := turns.pop()
 		job, again := src.take(s)
 		if again {
-			s.turns.pushBack(src)
+			s.turns[src.pace(s)].pushBack(src)
 		}
 		if job != nil {
 			return job
@@ -192,7 +205,7 @@ func (s *Scheduler) weight(l *lane) int { return max(1, s.o.Weight(l.queue.tenan
 func (s *Scheduler) enqueue(t *site) {
 	if !t.queued && !t.turns.empty() && !t.full() {
 		t.queued = true
-		s.turns.pushBack(t)
+		s.turns[t.pace(s)].pushBack(t)
 	}
 }
 

@@ -15,7 +15,7 @@ func (s *Scheduler) Reason(k envelope.Key) (Waiting, bool) {
 	case e == nil:
 		return Waiting{}, false
 	case e.flying:
-		return Waiting{Reason: InFlight, Since: s.launched(k)}, true
+		return s.flight(k), true
 	}
 	if l := s.laneOf(e.of, k.Domain); l != nil {
 		return l.waiting(), true
@@ -27,14 +27,14 @@ func (s *Scheduler) Reason(k envelope.Key) (Waiting, bool) {
 	return Waiting{Reason: Ready, Since: r.since}, true // its site is being asked for
 }
 
-// launched is when the job of an entry was handed out.
-func (s *Scheduler) launched(k envelope.Key) time.Time {
+// flight says how the attempt of an entry goes.
+func (s *Scheduler) flight(k envelope.Key) Waiting {
 	for job := range s.flights {
 		if job.Key == k {
-			return job.began
+			return job.waiting()
 		}
 	}
-	return time.Now()
+	return Waiting{Reason: InFlight, Since: time.Now()}
 }
 
 // Opens is when the limit that holds up mail like an entry is asked again; zero when that depends on other mail, or when

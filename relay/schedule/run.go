@@ -34,6 +34,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-s.kick:
 		}
 		s.tick()
+		s.watchFlights()
 		if q := s.nextRefill(); q != nil {
 			s.refill(q)
 		}
@@ -85,10 +86,20 @@ func (s *Scheduler) arm() time.Duration {
 		return 0
 	}
 	s.armed = s.scanAt
-	if len(s.gates.timed) > 0 && s.gates.timed[0].until.Before(s.armed) {
-		s.armed = s.gates.timed[0].until
+	if len(s.gates.timed) > 0 {
+		s.armed = earlier(s.armed, s.gates.timed[0].until)
+	}
+	if len(s.flights) > s.stalled {
+		s.armed = earlier(s.armed, s.watched.Add(watch))
 	}
 	return time.Until(s.armed)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func (s *Scheduler) scanDue() bool {

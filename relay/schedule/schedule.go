@@ -54,9 +54,13 @@ type Options struct {
 	// MaxConnectionsPerSite bounds the attempts in flight at a site for which no policy of key Site says
 	// otherwise; 20 when 0.
 	MaxConnectionsPerSite int
-	// MaxInFlight bounds all attempts in flight; 256 when 0. No site holds more of them than it leaves free, so
-	// that slow sites never hold all.
+	// MaxInFlight bounds all attempts in flight; 256 when 0. No site holds more of them than it leaves free, and slow
+	// sites leave a quarter to those that are quick.
 	MaxInFlight int
+	// Stall is how long an attempt may run at most; one that runs longer is stalled, and its slot is free. 0 for any time.
+	Stall time.Duration
+	// Stalled, when set, is told of each attempt that is stalled. It must neither block nor call the Scheduler.
+	Stalled func(*Job)
 }
 
 // Scheduler hands out jobs. Its methods are safe for concurrent use.
@@ -71,15 +75,20 @@ type Scheduler struct {
 	// ended are the entries whose attempt ended while Run reads the due index, which may still show them as they
 	// were before; nil when it does not read.
 	ended map[envelope.Key]struct{}
-	// flights are the jobs handed out and not done.
+	// flights are the jobs handed out and not done, stalled how many of them hold no slot any more.
 	flights map[*Job]struct{}
+	stalled int
+	watched time.Time       // when they were looked at
+	paces   map[string]pace // of sites
 	sites   map[string]*site
 	// ceilings are the sites that must not have as many connections as they may otherwise.
 	ceilings map[string]int
 	routes   routes
 	gates    gates
-	// turns are the sites and open gates that may have something to hand out.
-	turns   deque[source]
+	// turns are the sites and open gates that may have something to hand out, by their pace; turn is the pace of the
+	// one that did last.
+	turns   [paceCount]deque[source]
+	turn    pace
 	callers list.List // of chan *Job, one for each call of Next that waits
 
 	// What Run is to do.
@@ -119,7 +128,12 @@ type Job struct {
 	lane  *lane
 	lease *rate.Lease
 	began time.Time
+	// stalled says that it holds no slot any more.
+	stalled bool
 }
+
+// Began is when it was handed out.
+func (j *Job) Began() time.Time { return j.began }
 
 // New makes a scheduler. It hands out nothing from disk until Run runs.
 func New(o Options) *Scheduler {
@@ -141,6 +155,7 @@ func New(o Options) *Scheduler {
 		flights:  map[*Job]struct{}{},
 		sites:    map[string]*site{},
 		ceilings: map[string]int{},
+		paces:    map[string]pace{},
 		routes:   newRoutes(),
 		gates:    newGates(),
 		behind:   map[*queue]struct{}{},
@@ -230,6 +245,11 @@ func (s *Scheduler) Done(job *Job) {
 		return
 	}
 	delete(s.flights, job)
+	if job.stalled {
+		s.stalled--
+	} else if time.Since(job.began) < quickly {
+		s.remember(job.Site, quick)
+	}
 	if s.entries[job.Key].again {
 		s.whole = true
 	}

@@ -8,6 +8,7 @@ type Reason string
 const (
 	Ready       Reason = "Ready"       // may go at any moment
 	InFlight    Reason = "InFlight"    // an attempt is running
+	Stalled     Reason = "Stalled"     // an attempt is running for longer than any may
 	RateLimited Reason = "RateLimited" // a rate policy binds
 )
 
@@ -20,8 +21,8 @@ type Waiting struct {
 	Since time.Time
 }
 
-// Waiting says, for each destination domain in memory, why its mail waits. Of several reasons, a limit that binds
-// comes before an attempt in flight, that before being ready; of equal ones the oldest. Destinations that are
+// Waiting says, for each destination domain in memory, why its mail waits. Of several reasons, an attempt that is stalled comes first, a limit that binds
+// before an attempt in flight, that before being ready; of equal ones the oldest. Destinations that are
 // only on disk are not in it.
 func (s *Scheduler) Waiting() map[string]Waiting {
 	s.mu.Lock()
@@ -35,7 +36,7 @@ func (s *Scheduler) Waiting() map[string]Waiting {
 		}
 	}
 	for job := range s.flights {
-		explain(all, job.Key.Domain, Waiting{Reason: InFlight, Since: job.began})
+		explain(all, job.Key.Domain, job.waiting())
 	}
 	for p, r := range s.routes.byPair {
 		if r.waits() {
@@ -43,6 +44,13 @@ func (s *Scheduler) Waiting() map[string]Waiting {
 		}
 	}
 	return all
+}
+
+func (j *Job) waiting() Waiting {
+	if j.stalled {
+		return Waiting{Reason: Stalled, Since: j.began}
+	}
+	return Waiting{Reason: InFlight, Since: j.began}
 }
 
 func (l *lane) waiting() Waiting {
@@ -63,6 +71,8 @@ func explain(all map[string]Waiting, domain string, w Waiting) {
 
 func rank(r Reason) int {
 	switch r {
+	case Stalled:
+		return 3
 	case RateLimited:
 		return 2
 	case InFlight:

@@ -40,6 +40,7 @@ spec:
   relayRef: {name: outbound}
   dkim: {signing: Enabled, algorithms: [RSA2048, Ed25519]}
   dns: {gates: [DKIM], recheckSeconds: 3600}
+  weight: 10
 status: {observedGeneration: -1}`,
 		rateLimitPolicy: `
 spec:
