@@ -42,6 +42,7 @@ func BenchmarkPut4K(b *testing.B) {
 			put4K(b, s, text)
 		}
 	})
+	b.ReportMetric(float64(tableOctets(s))/float64(b.N), "table-B/op")
 }
 
 // put1M writes a message in pieces, as the listener hands them over.
@@ -159,7 +160,7 @@ func BenchmarkChange(b *testing.B) {
 func BenchmarkLife(b *testing.B) { life(b, bench(b)) }
 
 func life(b *testing.B, s *Store) {
-	text, before := octets(4096), processorTime(b)
+	text, before, written := octets(4096), processorTime(b), tableOctets(s)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			k := put4K(b, s, text)
@@ -173,6 +174,15 @@ func life(b *testing.B, s *Store) {
 		}
 	})
 	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "µs-cpu/op")
+	b.ReportMetric(float64(tableOctets(s)-written)/float64(b.N), "table-B/op")
+}
+
+// tableOctets is how much was written into tables so far, by flushes and compactions.
+func tableOctets(s *Store) (n uint64) {
+	for _, level := range s.db.Metrics().Levels {
+		n += level.TableBytesFlushed + level.TableBytesCompacted
+	}
+	return n
 }
 
 // processorTime is what the process has used so far.
