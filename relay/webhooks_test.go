@@ -90,9 +90,9 @@ func TestWebhookIsToldOfALife(t *testing.T) {
 	if len(ids) != len(want) {
 		t.Errorf("%d ids for %d events", len(ids), len(want))
 	}
-	if m := r.metrics(); !strings.Contains(m, `postrider_webhook_events_sent_total{webhook="crm"} 6`) {
-		t.Error("the events sent are not counted")
-	}
+	r.eventually("the events sent to be counted", func() bool { // after the answer to the last of them
+		return strings.Contains(r.metrics(), `postrider_webhook_events_sent_total{webhook="crm"} 6`)
+	})
 }
 
 // TestWebhookThatIsAwayDelaysNoMail has a webhook that fails through a restart, and is told everything afterwards.
