@@ -150,7 +150,7 @@ func (c *check) messages() {
 func (c *check) content(id envelope.ID, m meta) {
 	size := int64(0)
 	for n := range m.chunks {
-		octets, err := readChunk(c.r, id, n)
+		octets, err := readChunk(nil, c.r, id, n)
 		if err != nil {
 			c.report("%w", err)
 			return

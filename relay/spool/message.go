@@ -22,7 +22,7 @@ type Message struct {
 	id   envelope.ID
 	meta meta
 	body vfs.File // nil when all of it is in chunks
-	buf  []byte   // holds a frame
+	buf  []byte   // holds a chunk or a frame
 	next int64    // chunk, or frame behind the chunks
 	rest []byte
 	read int64
@@ -108,7 +108,9 @@ func (m *Message) advance() error {
 	defer m.s.leave()
 	var err error
 	if m.next < chunks {
-		m.rest, err = readChunk(m.s.db, m.id, uint32(m.next))
+		if m.buf, err = readChunk(m.buffer(), m.s.db, m.id, uint32(m.next)); err == nil {
+			m.rest = m.buf
+		}
 	} else {
 		m.rest, err = m.frame(m.next - chunks)
 	}
@@ -119,10 +121,16 @@ func (m *Message) advance() error {
 	return err
 }
 
-func (m *Message) frame(n int64) ([]byte, error) {
+// buffer is one from the pool, until Close.
+func (m *Message) buffer() []byte {
 	if m.buf == nil {
-		m.buf = slices.Grow(m.s.buffer(), frameSize)
+		m.buf = m.s.buffer()
 	}
+	return m.buf
+}
+
+func (m *Message) frame(n int64) ([]byte, error) {
+	m.buf = slices.Grow(m.buffer()[:0], frameSize)
 	return m.meta.body.frame(m.body, m.id, n, m.buf[:frameSize])
 }
 

@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -11,7 +10,10 @@ import (
 )
 
 // get copies a value out of the store.
-func get(r pebble.Reader, key []byte) ([]byte, error) {
+func get(r pebble.Reader, key []byte) ([]byte, error) { return getInto(nil, r, key) }
+
+// getInto is get into a buffer, which may grow.
+func getInto(buf []byte, r pebble.Reader, key []byte) ([]byte, error) {
 	value, closer, err := r.Get(key)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
@@ -19,7 +21,7 @@ func get(r pebble.Reader, key []byte) ([]byte, error) {
 	case err != nil:
 		return nil, readError(err)
 	}
-	return slices.Clone(value), closer.Close()
+	return append(buf[:0], value...), closer.Close()
 }
 
 // readError marks what pebble's own checksums found.
@@ -46,10 +48,10 @@ func readMeta(r pebble.Reader, id envelope.ID) (meta, error) {
 	return decodeMeta(id, value)
 }
 
-// readChunk returns a chunk's octets, verified.
-func readChunk(r pebble.Reader, id envelope.ID, n uint32) ([]byte, error) {
+// readChunk returns a chunk's octets, verified, in a buffer, which may grow.
+func readChunk(buf []byte, r pebble.Reader, id envelope.ID, n uint32) ([]byte, error) {
 	key := chunkKey(id, n)
-	value, err := get(r, key)
+	value, err := getInto(buf, r, key)
 	if err == nil {
 		value, err = unseal(key, value)
 	}
