@@ -54,7 +54,7 @@ func TestCrashesUnderLoad(t *testing.T) {
 	var mu sync.Mutex
 	var crashes []plunge
 	rng := newRand()
-	s := open(t, small(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	options := small(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && rng.IntN(12) == 0 {
@@ -63,7 +63,10 @@ func TestCrashesUnderLoad(t *testing.T) {
 			crashes = append(crashes, plunge{fs, before, o.now()})
 		}
 		return nil
-	}))))
+	})))
+	began := time.Now()
+	options.Now = func() time.Time { return began.Add(10_000 * time.Since(began)) } // segments are calm soon
+	s := open(t, options)
 	var wg sync.WaitGroup
 	for n := range 8 {
 		wg.Go(func() { load(t, s, o, n) })
@@ -97,6 +100,11 @@ func reopened(t *testing.T, fs vfs.FS, books Ledger) {
 func load(t *testing.T, s *Store, o *oracle, n int) {
 	rng := rand.New(rand.NewPCG(uint64(n), 7))
 	for i := range 25 {
+		if n == 0 {
+			if err := s.Tidy(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
 		a, b := to(fmt.Sprintf("a%d.%d@one.test", n, i)), to(fmt.Sprintf("b%d.%d@two.test", n, i))
 		recipients := append(a.Recipients[:1:1], b.Recipients...)
 		o.set(offered, recipients...)

@@ -131,6 +131,21 @@ func TestOldSegmentsAreNotWrittenTo(t *testing.T) {
 	must(t, s.Check())
 }
 
+// A large message that comes from a peer stands in a segment, and leaves none behind when it goes to another.
+func TestLargeMessagesAreHandedOn(t *testing.T) {
+	s := fresh(t)
+	e := to("u@one.test")
+	e.ID, e.Accepted, e.Size = "0TAKEN", epoch, 300<<10
+	_, err := receive(s, e.ID, octets(300<<10), "try", []envelope.Envelope{e})
+	must(t, err)
+	if got := content(s, e.ID); !strings.HasSuffix(got, "<nil>") || bodyOf(t, s, e.ID).length != e.Size {
+		t.Errorf("%s at %+v", got, bodyOf(t, s, e.ID))
+	}
+	_, err = s.HandOut(e.ID, "out", Row{Key: "try"})
+	must(t, err)
+	tidied(t, s, "", func(tidy func() error) { must(t, tidy()) })
+}
+
 func TestAbortedBodiesTakeNoRoom(t *testing.T) {
 	s := fresh(t)
 	for range 5 {

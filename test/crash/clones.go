@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,6 +72,9 @@ type cloning struct {
 	want   int
 	clones []clone
 
+	// tidying is held by the one goroutine that calls Tidy.
+	tidying sync.Mutex
+
 	fates struct {
 		sync.Mutex
 		of map[string]fate
@@ -83,9 +87,12 @@ func newCloning(want int, seed uint64) *cloning {
 	return c
 }
 
-// small is a spool whose memtable holds a few messages, so that logs rotate and tables are written and merged.
+// small is a spool whose memtable holds a few messages, so that logs rotate and tables are written and merged, and whose
+// clock hastens, so that segments are rewritten as soon as little of them is live.
 func small(fs vfs.FS) spool.Options {
-	return spool.Options{FS: fs, Logger: slog.New(slog.DiscardHandler), CacheBytes: 1 << 20, MemtableBytes: 256 << 10}
+	began := time.Now()
+	hastens := func() time.Time { return began.Add(10_000 * time.Since(began)) }
+	return spool.Options{FS: fs, Now: hastens, Logger: slog.New(slog.DiscardHandler), CacheBytes: 1 << 20, MemtableBytes: 256 << 10}
 }
 
 // run loads the spool until there are enough clones.
@@ -146,6 +153,13 @@ func (c *cloning) set(f fate, addresses ...string) {
 func (c *cloning) message(s *spool.Store, dice *rand.Rand, name string) error {
 	one, two := "a"+name+"@one.test", "b"+name+"@two.test"
 	c.set(fate{stage: offered}, one, two)
+	if dice.IntN(4) == 0 && c.tidying.TryLock() {
+		err := s.Tidy(context.Background())
+		c.tidying.Unlock()
+		if err != nil {
+			return err
+		}
+	}
 	w := s.Create()
 	defer w.Abort()
 	body := strings.Repeat("a line of text\r\n", dice.IntN(12)*dice.IntN(12)*100)

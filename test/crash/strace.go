@@ -65,7 +65,7 @@ func (r *run) spoolPaths() []string {
 	dir := filepath.Join(r.relay.DataDir(), "spool")
 	paths := []string{"-P", dir, "-P", filepath.Join(dir, "POSTRIDER-MARK")}
 	for n := range 40 {
-		for _, name := range []string{"%06d.log", "%06d.sst", "MANIFEST-%06d"} {
+		for _, name := range []string{"%06d.log", "%06d.sst", "%06d.seg", "MANIFEST-%06d"} {
 			paths = append(paths, "-P", filepath.Join(dir, fmt.Sprintf(name, n)))
 		}
 	}
