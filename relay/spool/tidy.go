@@ -72,7 +72,7 @@ func (s *Store) rewrite(ctx context.Context, number int64) error {
 	}
 	for id, offset := range found {
 		if ctx.Err() != nil {
-			return nil
+			break
 		}
 		err := s.move(id, number, offset)
 		if errors.Is(err, ErrDamaged) {
