@@ -16,6 +16,10 @@ const (
 	// defaultPercent is the runtime's own GOGC, and mostPercent what a nearly empty heap gets.
 	defaultPercent = 100
 	mostPercent    = 500
+	// A heap in use from largeHeap on may grow by largePercent before it is collected: what is in use then are the spool's
+	// blocks and memtables, which hold no pointers and cost a collection nothing.
+	largeHeap    = 64 << 20
+	largePercent = 50
 )
 
 // spaceCollections keeps the garbage collector from running for small heaps, until ctx is done. It leaves alone what
@@ -41,10 +45,13 @@ func spaceCollections(ctx context.Context) {
 	}
 }
 
-// collectPercent is the GOGC for a heap of which so many octets are in use: a multiple of 100, so that it seldom changes.
+// collectPercent is the GOGC for a heap of which so many octets are in use: one of few, so that it seldom changes.
 func collectPercent(live uint64) int {
-	if live == 0 {
+	switch {
+	case live == 0:
 		return mostPercent
+	case live >= largeHeap:
+		return largePercent
 	}
 	return min(max(defaultPercent, int(heapGoal/live-1)*100), mostPercent)
 }

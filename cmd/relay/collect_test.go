@@ -8,7 +8,7 @@ func TestCollectPercent(t *testing.T) {
 		want int
 	}{
 		{0, 500}, {1 << 20, 500}, {5 << 20, 500}, {6 << 20, 400}, {8 << 20, 300}, {12 << 20, 100}, {16 << 20, 100},
-		{40 << 20, 100}, {1 << 40, 100},
+		{40 << 20, 100}, {63 << 20, 100}, {64 << 20, 50}, {1 << 40, 50},
 	} {
 		if got := collectPercent(c.live); got != c.want {
 			t.Errorf("%d MiB in use: %d, want %d", c.live>>20, got, c.want)
