@@ -145,9 +145,9 @@ func (m *Message) missing(cause error) error {
 // Close ends reading.
 func (m *Message) Close() error {
 	m.rest, m.err = nil, errors.New("spool: the message was closed")
-	if m.buf != nil {
-		m.s.buffers.Put(&m.buf)
+	if buf := m.buf; buf != nil {
 		m.buf = nil
+		m.s.buffers.Put(&buf)
 	}
 	if m.body == nil {
 		return nil
