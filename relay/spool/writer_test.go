@@ -18,3 +18,17 @@ func TestBuffersComeBack(t *testing.T) {
 	}
 	t.Error("no buffer came back")
 }
+
+func TestBuffersOfReadersComeBack(t *testing.T) {
+	s := &Store{}
+	for range 100 {
+		m := &Message{s: s, buf: make([]byte, 10, 4096)}
+		if err := m.Close(); err != nil || m.buf != nil {
+			t.Fatal("the reader still has its buffer")
+		}
+		if b, ok := s.buffers.Get().(*[]byte); ok && cap(*b) == 4096 {
+			return
+		}
+	}
+	t.Error("no buffer came back")
+}
