@@ -403,3 +403,31 @@ func TestSizesAreTheStrictest(t *testing.T) {
 		t.Errorf("without policies: %d, %d", recipients, messages)
 	}
 }
+
+// BenchmarkProviders is a message among policies for a hundred providers: it pays for its own.
+func BenchmarkProviders(b *testing.B) {
+	for name, hosts := range map[string][]string{
+		"none": {"mx1.example.org", "mx2.example.org"}, "one": {"acme-com.mail.p50.example", "acme-com.backup.p50.example"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var policies []config.RatePolicy
+			for i := range 100 {
+				policies = append(policies, config.RatePolicy{
+					Name: fmt.Sprint("p", i), Stage: config.StageDelivery, Key: config.KeySite,
+					MXSuffixes: []string{fmt.Sprintf("mail.p%d.example", i), fmt.Sprintf("backup.p%d.example", i)}, MaxConnections: 1 << 20,
+				})
+			}
+			l := New(time.Now)
+			l.Configure(policies)
+			s := Subject{Site: "acme.example", DestinationDomain: "acme.example", MXHosts: hosts}
+			b.ReportAllocs()
+			for b.Loop() {
+				lease, wait := l.Acquire(s)
+				if wait != nil {
+					b.Fatal(wait)
+				}
+				lease.Release()
+			}
+		})
+	}
+}

@@ -89,3 +89,76 @@ func BenchmarkConcurrent(b *testing.B) {
 		<-done
 	}
 }
+
+// BenchmarkTenants is the same with mail of many sender domains, of every class, that waits for one site.
+func BenchmarkTenants(b *testing.B) {
+	for _, tenants := range []int{10, 1000} {
+		b.Run(fmt.Sprint("tenants=", tenants), func(b *testing.B) {
+			benchmarkBacklogged(b, Options{Store: nothing{}, Site: oneSite, MaxReady: 1 << 20}, func(e *envelope.Envelope, i int) {
+				e.Tenant, e.Domain, e.Priority = fmt.Sprintf("t%d.example", i%tenants), "d.example", i%3-1
+			}, 3*tenants)
+		})
+	}
+}
+
+// BenchmarkSites is the same with mail for many sites, all slow but one.
+func BenchmarkSites(b *testing.B) {
+	for _, sites := range []int{10, 10_000} {
+		b.Run(fmt.Sprint("sites=", sites), func(b *testing.B) {
+			benchmarkBacklogged(b, Options{Store: nothing{}, MaxReady: 1 << 20}, func(e *envelope.Envelope, i int) {
+				e.Domain = fmt.Sprintf("d%d.example", i%sites)
+			}, 2*sites)
+		})
+	}
+}
+
+// benchmarkBacklogged measures Wake, Next and Done while so many other entries wait.
+func benchmarkBacklogged(b *testing.B, o Options, shape func(*envelope.Envelope, int), waiting int) {
+	s := start(b, o)
+	e := newEntry("acme.example", "", time.Now())
+	wake := func(i int) {
+		e.ID = envelope.ID(fmt.Sprint(i))
+		shape(&e, i)
+		s.Wake(e)
+	}
+	for i := range waiting {
+		wake(i)
+	}
+	ctx := context.Background()
+	b.ReportAllocs()
+	for i := waiting; b.Loop(); i++ {
+		wake(i)
+		job, err := s.Next(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Done(job)
+	}
+}
+
+// BenchmarkRefill is an attempt for mail of which most is on disk alone, behind ten times as much of another class.
+func BenchmarkRefill(b *testing.B) {
+	store := newStore(b)
+	e := newEntry("acme.example", "a.example", time.Now())
+	e.Priority = -1
+	for range 20_000 {
+		put(b, store, e)
+	}
+	e.Priority = 1
+	for range 2000 {
+		put(b, store, e)
+	}
+	s := start(b, Options{Store: store})
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		job, err := s.Next(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Done(job)
+		if job.lane.queue.class == envelope.Urgent {
+			s.Reconsider() // it is still due
+		}
+	}
+}

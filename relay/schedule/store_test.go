@@ -43,17 +43,23 @@ func add(t testing.TB, store *spool.Store, n int, sender, domain string, due tim
 	t.Helper()
 	var all []envelope.Envelope
 	for range n {
-		w := store.Create()
-		if _, err := w.Write([]byte("x\r\n")); err != nil {
-			t.Fatal(err)
-		}
-		stored, err := w.Commit(nil, []envelope.Envelope{newEntry(sender, domain, due)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, stored...)
+		all = append(all, put(t, store, newEntry(sender, domain, due))...)
 	}
 	return all
+}
+
+// put stores a message with one entry.
+func put(t testing.TB, store *spool.Store, e envelope.Envelope) []envelope.Envelope {
+	t.Helper()
+	w := store.Create()
+	if _, err := w.Write([]byte("x\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := w.Commit(nil, []envelope.Envelope{e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored
 }
 
 // settleAs stores how an attempt for a job ended, as the relay does.
