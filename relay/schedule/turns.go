@@ -90,10 +90,9 @@ func (h *share) class() envelope.Class {
 }
 
 // remove takes the lane at a place out, which goes elsewhere. It costs no turn.
-func (t *turns) remove(p place) *lane {
-	l := p.share.classes[p.class].lanes.pop()
+func (t *turns) remove(p place) {
+	p.share.classes[p.class].lanes.pop()
 	t.settle(p.share)
-	return l
 }
 
 // launched counts the turn of the lane at a place, which stays, behind the others of its class, if it has more.
