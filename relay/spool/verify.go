@@ -32,8 +32,8 @@ func (s *Store) Verify(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{s.verifyTables, s.verifyEntries, s.verifyDue} {
 		err = errors.Join(err, part(ctx))
 	}
-	switch {
-	case ctx.Err() != nil:
+	switch brokenOff := ctx.Err() != nil; {
+	case brokenOff:
 		return nil
 	case err != nil:
 		return fmt.Errorf("verify the spool: %w", err)
