@@ -162,7 +162,12 @@ func (t *tally) add(entries, recipients int) {
 func (r *Relay) changePage(page []envelope.Key, w work, _ time.Time, done *tally) error {
 	now := time.Now()
 	var events []event.Event
+	var leaving error
 	changed, err := r.spool.ChangeMany(page, func(e *envelope.Envelope) bool {
+		if r.sender.Leaving(e.ID) {
+			leaving = handoff.ErrLeaving
+			return false
+		}
 		did := w.apply(e, now)
 		events = append(events, did...)
 		return len(did) > 0
@@ -173,7 +178,7 @@ func (r *Relay) changePage(page []envelope.Key, w work, _ time.Time, done *tally
 	r.record(events...)
 	done.add(len(changed), len(events))
 	r.schedule.Wake(slices.DeleteFunc(changed, func(e envelope.Envelope) bool { return len(e.Recipients) == 0 || e.Held != "" })...)
-	return nil
+	return leaving
 }
 
 // notifyPage does work that makes DSNs. Those that it makes itself are not part of what is worked on.

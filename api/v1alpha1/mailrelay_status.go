@@ -56,6 +56,18 @@ type MailRelayStatus struct {
 	// +optional
 	Pods []PodStatus `json:"pods,omitempty"`
 
+	// draining is the pod that is being emptied before it goes; absent when there is none. Pods go one at a time, the
+	// highest number first.
+	// +optional
+	Draining *DrainingPod `json:"draining,omitempty"`
+
+	// strandedVolumes are the claims of pods that are not there, and that hold mail or may.
+	// +kubebuilder:validation:MaxItems=128
+	// +listType=map
+	// +listMapKey=claim
+	// +optional
+	StrandedVolumes []StrandedVolume `json:"strandedVolumes,omitempty"`
+
 	// slowest are up to ten destinations whose mail has waited longest, and why it waits.
 	// +kubebuilder:validation:MaxItems=10
 	// +listType=map
@@ -91,7 +103,8 @@ type PodStatus struct {
 	// +required
 	Name string `json:"name,omitempty"`
 
-	// state is Serving, Cordoned (it delivers what it has and takes nothing new) or Unreachable.
+	// state is Serving, Cordoned (it delivers what it has and takes nothing new), Draining (besides, it is being emptied)
+	// or Unreachable.
 	// +required
 	State PodState `json:"state,omitempty"`
 
@@ -105,8 +118,68 @@ type PodStatus struct {
 	ConfigGeneration *int64 `json:"configGeneration,omitempty"`
 }
 
+// DrainingPod is how far the emptying of a pod is.
+type DrainingPod struct {
+	// pod is its name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Pod string `json:"pod,omitempty"`
+
+	// phase is Cordoning (the configuration that stops new mail is on its way), HandingOff, WaitingForPeers (none of them
+	// takes mail at the moment), WaitingForDelivery, Confirming (it was found empty, and is asked once more) or
+	// Unreachable.
+	// +required
+	Phase DrainPhase `json:"phase,omitempty"`
+
+	// queued is the number of recipients that are left; absent while that is unknown.
+	// +optional
+	Queued *int64 `json:"queued,omitempty"`
+
+	// since is when it began.
+	// +required
+	Since metav1.Time `json:"since,omitzero"`
+
+	// problem is what is in the way, as the pod says.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Problem string `json:"problem,omitempty"`
+}
+
+// DrainPhase is where the emptying of a pod is.
+// +kubebuilder:validation:Enum=Cordoning;HandingOff;WaitingForPeers;WaitingForDelivery;Confirming;Unreachable
+type DrainPhase string
+
+const (
+	// PhaseCordoning waits until the pod takes no new mail.
+	PhaseCordoning DrainPhase = "Cordoning"
+	// PhaseHandingOff gives its mail to the others.
+	PhaseHandingOff DrainPhase = "HandingOff"
+	// PhaseWaitingForPeers waits for one that takes mail.
+	PhaseWaitingForPeers DrainPhase = "WaitingForPeers"
+	// PhaseWaitingForDelivery waits until its mail is delivered.
+	PhaseWaitingForDelivery DrainPhase = "WaitingForDelivery"
+	// PhaseConfirming asks an empty pod once more.
+	PhaseConfirming DrainPhase = "Confirming"
+	// PhaseUnreachable waits for an answer of the pod.
+	PhaseUnreachable DrainPhase = "Unreachable"
+)
+
+// StrandedVolume is a volume claim without a pod.
+type StrandedVolume struct {
+	// claim is the name of the PersistentVolumeClaim.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Claim string `json:"claim,omitempty"`
+
+	// queued is the number of recipients that it held when its pod was last asked; absent when that is unknown.
+	// +optional
+	Queued *int64 `json:"queued,omitempty"`
+}
+
 // PodState says what a pod does.
-// +kubebuilder:validation:Enum=Serving;Cordoned;Unreachable
+// +kubebuilder:validation:Enum=Serving;Cordoned;Draining;Unreachable
 type PodState string
 
 const (
@@ -114,6 +187,8 @@ const (
 	PodServing PodState = "Serving"
 	// PodCordoned takes no new mail.
 	PodCordoned PodState = "Cordoned"
+	// PodDraining is being emptied.
+	PodDraining PodState = "Draining"
 	// PodUnreachable does not answer the operator.
 	PodUnreachable PodState = "Unreachable"
 )

@@ -116,6 +116,11 @@ type MailRelaySpec struct {
 	// +optional
 	DNS DNS `json:"dns,omitzero"`
 
+	// drain says how a pod that goes is emptied.
+	// +default={"onScaleDown": "Handoff"}
+	// +optional
+	Drain Drain `json:"drain,omitzero"`
+
 	// pod adds to the relay pods.
 	// +optional
 	Pod Pod `json:"pod,omitzero"`

@@ -84,8 +84,8 @@ type Storage struct {
 	// +optional
 	StorageClassName *string `json:"storageClassName,omitempty"`
 
-	// reclaim says what becomes of the volume claims when the MailRelay is deleted: with WhenDrained those that
-	// are known to hold no mail are deleted, with Retain all are kept. A claim that holds mail is always kept; a
+	// reclaim says what becomes of the volume claims when pods go or the MailRelay is deleted: with WhenDrained those
+	// that are known to hold no mail are deleted, with Retain all are kept. A claim that holds mail is always kept; a
 	// MailRelay made again under the same name takes it up.
 	// +default="WhenDrained"
 	// +optional
@@ -101,6 +101,50 @@ const (
 	ReclaimWhenDrained Reclaim = "WhenDrained"
 	// ReclaimRetain keeps all claims.
 	ReclaimRetain Reclaim = "Retain"
+)
+
+// Drain says how a pod that goes is emptied before it does.
+type Drain struct {
+	// onScaleDown is Handoff (what is in the queue goes to the pods that stay) or Deliver (the pod delivers it itself,
+	// however long that takes).
+	// +default="Handoff"
+	// +optional
+	OnScaleDown DrainMethod `json:"onScaleDown,omitempty"`
+
+	// timeoutSeconds is how long the emptying of a pod may take.
+	// +default=3600
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2592000
+	// +optional
+	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
+
+	// onTimeout is Hold (the pod stays, and Draining says why) or Force (it goes; its volume claim is kept and stands in
+	// status.strandedVolumes until a pod of its number takes it up again).
+	// +default="Hold"
+	// +optional
+	OnTimeout DrainTimeout `json:"onTimeout,omitempty"`
+}
+
+// DrainMethod says how a queue is emptied.
+// +kubebuilder:validation:Enum=Handoff;Deliver
+type DrainMethod string
+
+const (
+	// DrainHandoff gives it to the pods that stay.
+	DrainHandoff DrainMethod = "Handoff"
+	// DrainDeliver waits until it is delivered.
+	DrainDeliver DrainMethod = "Deliver"
+)
+
+// DrainTimeout says what happens when a pod is not empty in time.
+// +kubebuilder:validation:Enum=Hold;Force
+type DrainTimeout string
+
+const (
+	// DrainHold keeps the pod.
+	DrainHold DrainTimeout = "Hold"
+	// DrainForce keeps the volume alone.
+	DrainForce DrainTimeout = "Force"
 )
 
 // Retry says how often a deferred message is tried: the wait doubles each time, with jitter.

@@ -27,6 +27,13 @@ type MailRelay struct {
 	Resizing bool
 	// Deleting says that the relay is being deleted.
 	Deleting bool
+	// Draining is the pod that is being emptied, nil for none; HandsOver says that its mail goes to its peers, Overdue that
+	// it takes longer than it may.
+	Draining  *v1alpha1.DrainingPod
+	HandsOver bool
+	Overdue   bool
+	// Stranded are the claims without a pod that hold mail, or may.
+	Stranded []string
 }
 
 // Pod is one relay pod.

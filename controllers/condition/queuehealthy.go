@@ -15,6 +15,10 @@ const backlogAfter = 4 * time.Hour
 // queueHealthy says that mail flows: no destination's oldest message has waited longer than the delay warning
 // takes. A pod that cannot be asked makes it unknown.
 func (o *MailRelay) queueHealthy() decision {
+	if len(o.Stranded) > 0 {
+		return no(v1alpha1.ReasonStrandedMail, "These volume claims hold mail, or may, and have no pod that delivers it: "+strings.Join(o.Stranded, ", ")+
+			". One that was lost gets its pod back; one that was given up (onTimeout: Force) gets it when replicas is raised.")
+	}
 	if len(o.Pods) == 0 {
 		return unknown(v1alpha1.ReasonStatusUnavailable, "There is no pod that could be asked.")
 	}

@@ -32,7 +32,7 @@ func (o *MailRelay) reconciling() decision {
 	case wanted < o.replicas() || unready > 0:
 		return yes(v1alpha1.ReasonScalingUp, fmt.Sprintf("%d of %d pods are there and ready.", wanted-unready, o.replicas()))
 	case surplus > 0:
-		return yes(v1alpha1.ReasonScalingDown, fmt.Sprintf("%d surplus pods deliver what they have, then go.", surplus))
+		return yes(v1alpha1.ReasonScalingDown, fmt.Sprintf("%d surplus pods are being emptied, then go.", surplus))
 	case o.Resizing:
 		return yes(v1alpha1.ReasonResizingVolumes, "A volume is growing.")
 	}

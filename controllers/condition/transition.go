@@ -24,7 +24,7 @@ func Transitions(before, after []metav1.Condition) []metav1.Condition {
 
 // Good says that the condition is as one would wish.
 func Good(c metav1.Condition) bool {
-	return (c.Status == metav1.ConditionTrue) != (c.Type == v1alpha1.ConditionStalled)
+	return c.Reason != v1alpha1.ReasonDrainTimedOut && (c.Status == metav1.ConditionTrue) != (c.Type == v1alpha1.ConditionStalled)
 }
 
 // Same says that two sets of conditions mean the same: times and order don't matter.

@@ -10,8 +10,8 @@ import (
 	"github.com/postrider/postrider/controllers/render"
 )
 
-// networkPolicy admits anyone to the listeners, the operator's namespace to the status port and the pods of the
-// cluster to the metrics port. Mail goes out to any address and port. The kubelet's probes need no rule.
+// networkPolicy admits anyone to the listeners, the operator's namespace and the relay's own pods, which hand mail to
+// each other, to the status port, and the pods of the cluster to the metrics port. Mail goes out to any address and port. The kubelet's probes need no rule.
 func networkPolicy(in Input) client.Object {
 	var listeners []networkingv1.NetworkPolicyPort
 	for _, l := range in.Relay.Spec.Listeners {
@@ -27,6 +27,10 @@ func networkPolicy(in Input) client.Object {
 			Ingress: []networkingv1.NetworkPolicyIngressRule{
 				{Ports: listeners},
 				ingressFrom(operator, render.StatusPort),
+				{
+					From:  []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: Selector(in.Relay.Name)}}},
+					Ports: []networkingv1.NetworkPolicyPort{policyPort(render.StatusPort)},
+				},
 				ingressFrom(&metav1.LabelSelector{}, render.MetricsPort),
 			},
 			Egress: []networkingv1.NetworkPolicyEgressRule{{}},

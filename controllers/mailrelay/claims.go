@@ -3,14 +3,12 @@ package mailrelay
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/apply"
 	"github.com/postrider/postrider/controllers/desired"
 )
@@ -32,21 +30,6 @@ func (p *pass) neverUsed(ordinal int32) bool {
 	return c == nil || c.Status.Phase == corev1.ClaimPending && c.Spec.VolumeName == ""
 }
 
-// releaseClaims deletes the claims of drained pods that the StatefulSet was just told to give up. A claim stays
-// until its pod has ended.
-func (p *pass) releaseClaims(ctx context.Context, count int32) error {
-	if p.seen.statefulSet == nil || p.relay.Spec.Queue.Storage.Reclaim != v1alpha1.ReclaimWhenDrained {
-		return nil
-	}
-	var failed []error
-	for ordinal := count; ordinal < p.current(); ordinal++ {
-		if c := p.claimOf(ordinal); c != nil && c.DeletionTimestamp == nil && p.drained(ordinal) {
-			failed = append(failed, p.Applier.Delete(ctx, c))
-		}
-	}
-	return errors.Join(failed...)
-}
-
 // growClaims asks for the size in the spec where a claim asks for less. Only a bound claim can grow.
 func (p *pass) growClaims(ctx context.Context) error {
 	want := p.relay.Spec.Queue.Storage.Size
@@ -66,6 +49,12 @@ func (p *pass) growClaims(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// doomed says that the claim of an ordinal is being deleted: it goes when its pod ends, with all that is in it.
+func (p *pass) doomed(ordinal int32) bool {
+	c := p.claimOf(ordinal)
+	return c != nil && c.DeletionTimestamp != nil
 }
 
 // resizing says that a volume is smaller than its claim asks for.

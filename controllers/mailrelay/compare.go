@@ -41,6 +41,10 @@ func withoutCounts(s v1alpha1.MailRelayStatus) v1alpha1.MailRelayStatus {
 		s.Queue = &v1alpha1.QueueStatus{}
 	}
 	s.Slowest = nil
+	if s.Draining != nil {
+		s.Draining = s.Draining.DeepCopy()
+		s.Draining.Queued, s.Draining.Problem = nil, ""
+	}
 	s.Pods = slices.Clone(s.Pods)
 	for i := range s.Pods {
 		if s.Pods[i].Queued != nil {

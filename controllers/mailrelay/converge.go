@@ -37,7 +37,7 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 	if err != nil {
 		return err
 	}
-	count := replicas(p.keep(), p.current(), p.drained)
+	count := replicas(p.keep(), p.current(), p.mayGo)
 	if p.memory.ending {
 		count = 0
 	}
@@ -49,10 +49,13 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 		return err
 	}
 	p.generation = next.Generation
+	if err := errors.Join(p.takeUp(ctx), p.releaseClaims(ctx, count)); err != nil {
+		return err
+	}
 	if err := p.applyAll(ctx, objects); err != nil {
 		return p.refusal(err)
 	}
-	return errors.Join(p.prune(ctx, objects), p.releaseClaims(ctx, count), p.growClaims(ctx))
+	return errors.Join(p.prune(ctx, objects), p.growClaims(ctx))
 }
 
 func (p *pass) applyAll(ctx context.Context, objects []client.Object) error {
@@ -79,12 +82,10 @@ func (p *pass) refusal(err error) error {
 
 // drained says that the pod of an ordinal holds no mail and will get none.
 func (p *pass) drained(ordinal int32) bool {
-	for _, pod := range p.seen.pods {
-		if pod.ordinal == ordinal && p.memory.drains[pod.UID].done() {
-			return true
-		}
+	if pod := p.podOf(ordinal); pod != nil {
+		return p.memory.drains[pod.UID].done() || p.neverUsed(ordinal)
 	}
-	return p.neverUsed(ordinal)
+	return p.neverUsed(ordinal) || p.markOf(p.claimOf(ordinal)) == empty
 }
 
 // prune deletes what is desired no longer. The lists come from caches; Secrets are known by name.

@@ -53,20 +53,33 @@ func TestDrain(t *testing.T) {
 		s     *status.Status
 		after time.Duration
 	}
+	told := func(phase status.HandoffPhase) *status.Status {
+		s := answer(7, 0)
+		s.Handoff = &status.Handoff{Phase: phase}
+		return s
+	}
+	damaged, receiving := answer(7, 0), answer(7, 0)
+	damaged.Queue.Damaged, receiving.Receiving = 1, 1
 	tests := map[string]struct {
-		looks []look
-		done  bool
+		looks     []look
+		done      bool
+		handsOver bool
 	}{
-		"empty twice":              {[]look{{answer(7, 0), 0}, {answer(7, 0), time.Second}}, true},
-		"empty once":               {[]look{{answer(7, 0), 0}}, false},
-		"too close":                {[]look{{answer(7, 0), 0}, {answer(7, 0), time.Millisecond}}, false},
-		"not cordoned yet":         {[]look{{answer(6, 0), 0}, {answer(6, 0), time.Second}}, false},
-		"cordoned in between":      {[]look{{answer(6, 0), 0}, {answer(7, 0), time.Second}}, false},
-		"mail came in between":     {[]look{{answer(7, 0), 0}, {answer(7, 1), time.Second}, {answer(7, 0), time.Second}}, false},
-		"unreachable in between":   {[]look{{answer(7, 0), 0}, {nil, time.Second}, {answer(7, 0), time.Second}}, false},
-		"with mail":                {[]look{{answer(7, 5), 0}, {answer(7, 5), time.Second}}, false},
-		"a newer configuration":    {[]look{{answer(8, 0), 0}, {answer(8, 0), time.Second}}, true},
-		"empty for a longer while": {[]look{{answer(7, 0), 0}, {answer(7, 0), time.Hour}, {answer(7, 0), time.Hour}}, true},
+		"handed over":              {[]look{{told(status.HandoffDone), 0}, {told(status.HandoffDone), time.Second}}, true, true},
+		"its peers don't know all": {[]look{{told(status.HandoffRunning), 0}, {told(status.HandoffRunning), time.Second}}, false, true},
+		"it has not begun":         {[]look{{answer(7, 0), 0}, {answer(7, 0), time.Second}}, false, true},
+		"damaged mail":             {[]look{{damaged, 0}, {damaged, time.Second}}, false, false},
+		"mail on its way in":       {[]look{{receiving, 0}, {answer(7, 0), time.Second}}, false, false},
+		"empty twice":              {[]look{{answer(7, 0), 0}, {answer(7, 0), time.Second}}, true, false},
+		"empty once":               {[]look{{answer(7, 0), 0}}, false, false},
+		"too close":                {[]look{{answer(7, 0), 0}, {answer(7, 0), time.Millisecond}}, false, false},
+		"not cordoned yet":         {[]look{{answer(6, 0), 0}, {answer(6, 0), time.Second}}, false, false},
+		"cordoned in between":      {[]look{{answer(6, 0), 0}, {answer(7, 0), time.Second}}, false, false},
+		"mail came in between":     {[]look{{answer(7, 0), 0}, {answer(7, 1), time.Second}, {answer(7, 0), time.Second}}, false, false},
+		"unreachable in between":   {[]look{{answer(7, 0), 0}, {nil, time.Second}, {answer(7, 0), time.Second}}, false, false},
+		"with mail":                {[]look{{answer(7, 5), 0}, {answer(7, 5), time.Second}}, false, false},
+		"a newer configuration":    {[]look{{answer(8, 0), 0}, {answer(8, 0), time.Second}}, true, false},
+		"empty for a longer while": {[]look{{answer(7, 0), 0}, {answer(7, 0), time.Hour}, {answer(7, 0), time.Hour}}, true, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +87,7 @@ func TestDrain(t *testing.T) {
 			now := start
 			for _, l := range test.looks {
 				now = now.Add(l.after)
-				d = d.look(l.s, 7, now)
+				d = d.look(l.s, 7, test.handsOver, now)
 			}
 			if d.done() != test.done {
 				t.Errorf("done is %v", d.done())
@@ -166,14 +179,15 @@ func TestPodsOf(t *testing.T) {
 		named("out-1", "new", corev1.PodFailed), named("out-x", "new", corev1.PodRunning), named("out-03", "new", corev1.PodRunning),
 		named("other-0", "new", corev1.PodRunning), named("out--1", "new", corev1.PodRunning),
 	}
-	pods := podsOf(list, "out", 3, "new")
+	goes := func(ordinal int32) bool { return ordinal >= 3 }
+	pods := podsOf(list, "out", goes, "new")
 	if len(pods) != 3 || pods[0].Name != "out-0" || pods[1].Name != "out-2" || pods[2].Name != "out-10" {
 		t.Fatalf("got %v", pods)
 	}
 	if pods[1].updated || !pods[0].updated || pods[1].surplus || !pods[2].surplus {
 		t.Error("updated or surplus is wrong")
 	}
-	for _, p := range podsOf(list, "out", 3, "") {
+	for _, p := range podsOf(list, "out", goes, "") {
 		if !p.updated {
 			t.Error("a pod is outdated before the newest revision is known")
 		}

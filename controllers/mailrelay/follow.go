@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -21,7 +22,7 @@ func (p *pass) follow(ctx context.Context) error {
 		return nil
 	}
 	p.countDrains()
-	return errors.Join(p.cordon(ctx), p.hasten(ctx), p.rollOut(ctx))
+	return errors.Join(p.cordon(ctx), p.hasten(ctx), p.rollOut(ctx), p.replaceDoomed(ctx))
 }
 
 // countDrains takes the answers of surplus pods into account, and forgets all others.
@@ -29,7 +30,7 @@ func (p *pass) countDrains() {
 	drains := map[types.UID]drain{}
 	for _, pod := range p.seen.pods {
 		if pod.surplus {
-			drains[pod.UID] = p.memory.drains[pod.UID].look(p.statuses[pod.Name], p.generation, p.now)
+			drains[pod.UID] = p.memory.drains[pod.UID].look(p.statuses[pod.Name], p.generation, p.handsOver(), p.now)
 		}
 	}
 	p.memory.drains = drains
@@ -49,6 +50,9 @@ func (p *pass) cordon(ctx context.Context) error {
 		err = p.Client.Patch(ctx, pod.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.FieldOwner(apply.FieldOwner))
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("labelling pod %s: %w", pod.Name, err)
+		}
+		if err == nil && !pod.surplus {
+			p.Events.Eventf(p.relay, nil, corev1.EventTypeNormal, "Uncordoned", "ScaleUp", "%s stays after all, and takes mail again.", pod.Name)
 		}
 	}
 	return nil

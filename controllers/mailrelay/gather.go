@@ -39,7 +39,7 @@ func (p *pass) gather(ctx context.Context) (render.Input, facts, error) {
 	if err != nil {
 		return in, facts{}, err
 	}
-	in.Material, in.Cordoned = material, p.cordoned()
+	in.Material, in.Cordoned, in.Handoff = material, p.cordoned(), p.handoff()
 	if in.Domains, err = p.domains(ctx); err != nil {
 		return in, facts{}, err
 	}
@@ -67,16 +67,17 @@ func (p *pass) look(ctx context.Context) error {
 		return err
 	}
 	selector := []client.ListOption{client.InNamespace(p.relay.Namespace), client.MatchingLabels(desired.Selector(p.relay.Name))}
-	var pods corev1.PodList
-	if err := p.Client.List(ctx, &pods, selector...); err != nil {
-		return fmt.Errorf("listing pods: %w", err)
-	}
-	p.seen.pods = podsOf(pods.Items, p.relay.Name, p.keep(), p.revision())
 	var claims corev1.PersistentVolumeClaimList
 	if err := p.Client.List(ctx, &claims, selector...); err != nil {
 		return fmt.Errorf("listing volume claims: %w", err)
 	}
 	p.seen.claims = claims.Items
+	var pods corev1.PodList
+	if err := p.Client.List(ctx, &pods, selector...); err != nil {
+		return fmt.Errorf("listing pods: %w", err)
+	}
+	goes := func(ordinal int32) bool { return ordinal >= p.keep() || p.doomed(ordinal) }
+	p.seen.pods = podsOf(pods.Items, p.relay.Name, goes, p.revision())
 	return nil
 }
 
@@ -109,15 +110,17 @@ func (p *pass) revision() string {
 	return s.Status.UpdateRevision
 }
 
-// current is how many pods the StatefulSet has been told to run. Before there is one, it is as many as there are
-// claims that a relay of this name left behind: what they hold is delivered first.
+// current is how many pods there are to decide about: as many as the StatefulSet has been told to run, and as many as
+// there are claims that may hold mail, be they left behind by a relay of this name or by a StatefulSet that somebody else
+// scaled down: what they hold is handed over or delivered first.
 func (p *pass) current() int32 {
-	if s := p.seen.statefulSet; s != nil && s.Spec.Replicas != nil {
-		return *s.Spec.Replicas
-	}
 	n := p.keep()
-	for _, c := range p.seen.claims {
-		if ordinal, ok := ordinalOf(c.Name, desired.ClaimPrefix(p.relay.Name)); ok && c.DeletionTimestamp == nil {
+	if s := p.seen.statefulSet; s != nil && s.Spec.Replicas != nil {
+		n = *s.Spec.Replicas
+	}
+	for i := range p.seen.claims {
+		c := &p.seen.claims[i]
+		if ordinal, ok := ordinalOf(c.Name, desired.ClaimPrefix(p.relay.Name)); ok && p.lost(c) {
 			n = max(n, ordinal+1)
 		}
 	}
@@ -127,8 +130,10 @@ func (p *pass) current() int32 {
 // cordoned names the pods that take no new mail, whether they are there at the moment or not.
 func (p *pass) cordoned() []string {
 	var names []string
-	for ordinal := p.keep(); ordinal < p.current(); ordinal++ {
-		names = append(names, fmt.Sprintf("%s-%d", p.relay.Name, ordinal))
+	for ordinal := range max(p.keep(), p.current()) {
+		if ordinal >= p.keep() || p.doomed(ordinal) {
+			names = append(names, p.podName(ordinal))
+		}
 	}
 	return names
 }
@@ -178,5 +183,5 @@ func (p *pass) admin(ctx context.Context, own map[string][]byte) (*render.Admin,
 	if token == nil {
 		token = []byte(rand.Text())
 	}
-	return &render.Admin{Cert: leaf.Certificate, Key: leaf.Key, ClientCA: authority.Bundle(), MetricsToken: token}, nil
+	return &render.Admin{Cert: leaf.Certificate, Key: leaf.Key, ServerName: pki.ServerName(p.relay.Namespace, p.relay.Name), ClientCA: authority.Bundle(), MetricsToken: token}, nil
 }

@@ -19,6 +19,8 @@ type memory struct {
 	reported time.Time
 	// drains are the pods that have been found empty since they take no new mail.
 	drains map[types.UID]drain
+	// marks are those that were put on claims, by the claims' UID.
+	marks map[types.UID]mark
 	// ending says of a relay that is being deleted that its claims are settled, so that its pods may end.
 	ending bool
 	// released says that the relay was let go. Until the cache knows, it must not be taken up again.
@@ -37,7 +39,7 @@ func (m *memories) get(key client.ObjectKey, uid types.UID) *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.of[key] == nil || m.of[key].uid != uid {
-		m.of[key] = &memory{uid: uid, drains: map[types.UID]drain{}, keys: map[types.UID][]render.Key{}}
+		m.of[key] = &memory{uid: uid, drains: map[types.UID]drain{}, marks: map[types.UID]mark{}, keys: map[types.UID][]render.Key{}}
 	}
 	return m.of[key]
 }

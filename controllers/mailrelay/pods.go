@@ -17,14 +17,14 @@ const revisionLabel = "controller-revision-hash"
 type pod struct {
 	*corev1.Pod
 	ordinal int32
-	// surplus says that it is to go: its ordinal is beyond the replicas, or the relay is being deleted.
+	// surplus says that it is to go: its ordinal is beyond the replicas, the relay is being deleted, or its claim is.
 	surplus bool
 	// updated says that it was made from the newest template.
 	updated bool
 }
 
 // podsOf picks those of the relay's StatefulSet, by ordinal. Pods that have ended are not there.
-func podsOf(list []corev1.Pod, relay string, keep int32, revision string) []pod {
+func podsOf(list []corev1.Pod, relay string, goes func(ordinal int32) bool, revision string) []pod {
 	var pods []pod
 	for i := range list {
 		p := &list[i]
@@ -33,7 +33,7 @@ func podsOf(list []corev1.Pod, relay string, keep int32, revision string) []pod 
 			continue
 		}
 		pods = append(pods, pod{
-			Pod: p, ordinal: ordinal, surplus: ordinal >= keep,
+			Pod: p, ordinal: ordinal, surplus: goes(ordinal),
 			updated: revision == "" || p.Labels[revisionLabel] == revision,
 		})
 	}

@@ -50,6 +50,11 @@ func (p *pass) conditions(f facts) []metav1.Condition {
 		Relay: p.relay, Now: p.now, Generation: p.generation,
 		Secrets: f.secrets, Certificates: f.certificates, Refused: p.refused,
 		Resizing: p.resizing(), Deleting: p.relay.DeletionTimestamp != nil,
+		Draining: p.draining(), HandsOver: p.handsOver(),
+	}
+	o.Overdue = p.overdue(o.Draining)
+	for _, v := range p.strandedVolumes() {
+		o.Stranded = append(o.Stranded, v.Claim)
 	}
 	for _, pod := range p.seen.pods {
 		o.Pods = append(o.Pods, condition.Pod{

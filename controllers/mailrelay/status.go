@@ -31,6 +31,8 @@ func (p *pass) status() v1alpha1.MailRelayStatus {
 		Queue:              p.queue(),
 		Slowest:            p.slowest(),
 		Version:            p.version(),
+		Draining:           p.draining(),
+		StrandedVolumes:    p.strandedVolumes(),
 	}
 	for _, pod := range p.seen.pods {
 		if pod.ready() && !pod.surplus {
@@ -55,6 +57,9 @@ func (p *pass) podStatus(pod pod) v1alpha1.PodStatus {
 		return s
 	case pod.surplus:
 		s.State = v1alpha1.PodCordoned
+		if d := p.leaving(); d != nil && d.Name == pod.Name {
+			s.State = v1alpha1.PodDraining
+		}
 	}
 	s.Queued, s.ConfigGeneration = &answer.Queue.Queued, &answer.Generation
 	return s

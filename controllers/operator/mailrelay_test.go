@@ -144,42 +144,6 @@ func TestGenerationSurvivesTheLossOfItsIndex(t *testing.T) {
 	})
 }
 
-func TestScaleDownWaitsForTheQueue(t *testing.T) {
-	f := setUp(t)
-	relay := f.serving("outbound", 2)
-	f.node.set(func(n *node) { n.queued["outbound-1"] = 3 })
-
-	set := &appsv1.StatefulSet{ObjectMeta: f.meta("outbound")}
-	change(f, set, func(s *appsv1.StatefulSet) { s.Spec.Replicas = new(int32(0)) })
-	f.eventually("a direct scale is reverted", func() error {
-		if f.get(set); *set.Spec.Replicas != 2 {
-			return fmt.Errorf("%d replicas", *set.Spec.Replicas)
-		}
-		return nil
-	})
-	f.expectRelay(relay, map[string]string{"Ready": "True/Serving", "Reconciling": "", "ConfigCurrent": "True/InForce"})
-
-	change(f, relay, func(r *v1alpha1.MailRelay) { r.Spec.Replicas = 1 })
-	f.expectRelay(relay, map[string]string{"Draining": "True/WaitingForDelivery", "Reconciling": "True/ScalingDown", "Ready": "True/Serving", "ConfigCurrent": "True/InForce"})
-	pod := &corev1.Pod{ObjectMeta: f.meta("outbound-1")}
-	if !f.get(pod) || pod.Labels["postrider.dev/serving"] != "false" {
-		t.Fatalf("the pod with mail is not there, or the Service still selects it: %v", pod.Labels)
-	}
-	time.Sleep(3 * time.Second)
-	if f.get(set); *set.Spec.Replicas != 2 {
-		t.Fatal("a pod with mail was given up")
-	}
-
-	f.node.set(func(n *node) { n.queued["outbound-1"] = 0 })
-	f.expectRelay(relay, map[string]string{"Draining": "", "Reconciling": "", "Ready": "True/Serving"})
-	f.eventually("its claim goes with it", func() error {
-		if claims := f.claims(); !slices.Equal(claims, []string{"spool-outbound-0"}) {
-			return fmt.Errorf("there are %v", claims)
-		}
-		return nil
-	})
-}
-
 func TestRolloutTakesOnePodAtATime(t *testing.T) {
 	f := setUp(t)
 	relay := f.serving("outbound", 3)
@@ -255,7 +219,7 @@ func TestDeletionLeavesOnlyMail(t *testing.T) {
 	// Made again with fewer pods, it takes up the claim and delivers what it holds.
 	again := f.relay("outbound", 1)
 	f.create(again)
-	f.expectRelay(again, map[string]string{"Draining": "True/WaitingForDelivery", "Ready": "True/Serving"})
+	f.expectRelay(again, map[string]string{"Draining": "True/HandingOff", "Ready": "True/Serving"})
 	f.node.set(func(n *node) { n.queued["outbound-1"] = 0 })
 	f.expectRelay(again, map[string]string{"Draining": "", "Ready": "True/Serving"})
 }

@@ -52,6 +52,7 @@ type relayPod struct {
 
 	mu       sync.Mutex
 	material map[string][]byte
+	relay    string // relay.json
 }
 
 func startNode(t *testing.T) *node {
@@ -194,9 +195,31 @@ func (p *relayPod) mount(ctx context.Context, namespace string) {
 	if err := server.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: relay + "-material"}, &s); err != nil {
 		return
 	}
+	var c corev1.ConfigMap
+	if err := server.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: relay + "-config"}, &c); err != nil {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.material = s.Data
+	p.relay = c.Data[config.RelayFile]
+}
+
+// handoff is how far the pod is with its hand-off: it is done when a test says that its queue is empty.
+func (p *relayPod) handoff(queued int64) *status.Handoff {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var relay config.Relay
+	if json.Unmarshal([]byte(p.relay), &relay) != nil || relay.Handoff == nil || relay.Handoff.From != p.name {
+		return nil
+	}
+	switch {
+	case len(relay.Handoff.Peers) == 0:
+		return &status.Handoff{Phase: status.HandoffWaiting, Problem: "there is none"}
+	case queued > 0:
+		return &status.Handoff{Phase: status.HandoffRunning}
+	}
+	return &status.Handoff{Phase: status.HandoffDone}
 }
 
 func (p *relayPod) mounted(name string) []byte {
@@ -229,6 +252,7 @@ func (p *relayPod) answer(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	s := status.Status{Pod: p.name, Version: "v1", Generation: index.Generation, Queue: status.Queue{Queued: queued}, TokenKeysWanted: wantKeys}
+	s.Handoff = p.handoff(queued)
 	if queued > 0 {
 		s.Queue.Oldest = new(time.Now().Add(-time.Minute))
 	}

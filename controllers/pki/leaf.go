@@ -23,14 +23,14 @@ type Leaf struct {
 type Role int
 
 const (
-	// Server is a relay's pod, which the operator asks.
+	// Server is a relay's pod, which the operator asks, and which gives its mail to the other pods of its relay.
 	Server Role = iota
 	// Client is the operator.
 	Client
 )
 
-// Request says what a leaf is for. A relay's certificate is no client certificate and names that relay
-// alone: one relay's key opens no other relay's door and passes for no other relay.
+// Request says what a leaf is for. A relay's certificate names that relay alone, and the doors look at the name: one
+// relay's key opens no other relay's door, passes for no other relay, and never for the operator, which has no name.
 type Request struct {
 	Role Role
 	// CommonName is for people who read it.
@@ -81,8 +81,8 @@ func (a *Authority) good(l Leaf, r Request, now time.Time) bool {
 	if err != nil || pastTwoThirds(c, now) || c.Subject.CommonName != r.CommonName || !slices.Equal(c.DNSNames, r.DNSNames) {
 		return false
 	}
-	_, err = c.Verify(x509.VerifyOptions{Roots: a.Pool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{r.Role.usage()}})
-	return err == nil
+	_, err = c.Verify(x509.VerifyOptions{Roots: a.Pool(), CurrentTime: now, KeyUsages: r.Role.usages()})
+	return err == nil && slices.Equal(c.ExtKeyUsage, r.Role.usages())
 }
 
 func (l Leaf) parse() (*x509.Certificate, error) {
@@ -96,11 +96,11 @@ func (l Leaf) parse() (*x509.Certificate, error) {
 	return pair.Leaf, nil
 }
 
-func (r Role) usage() x509.ExtKeyUsage {
+func (r Role) usages() []x509.ExtKeyUsage {
 	if r == Client {
-		return x509.ExtKeyUsageClientAuth
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	}
-	return x509.ExtKeyUsageServerAuth
+	return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 }
 
 func (a *Authority) issue(r Request, now time.Time) (Leaf, error) {
@@ -120,7 +120,7 @@ func (a *Authority) issue(r Request, now time.Time) (Leaf, error) {
 		NotBefore:    now.Add(-skew),
 		NotAfter:     earlier(now.Add(LeafLife), issuer.cert.NotAfter),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{r.Role.usage()},
+		ExtKeyUsage:  r.Role.usages(),
 	}
 	raw, err := x509.CreateCertificate(rand.Reader, template, issuer.cert, &key.PublicKey, issuer.key)
 	if err != nil {

@@ -3,6 +3,7 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"slices"
 	"testing"
 	"time"
 )
@@ -119,16 +120,24 @@ func TestEnsure(t *testing.T) {
 
 func must(l Leaf, _ bool) Leaf { return l }
 
-func TestRelayIsNoClientAndNoOtherRelay(t *testing.T) {
+func TestRelayIsNoOperatorAndNoOtherRelay(t *testing.T) {
 	a, _ := authority(t, nil, start)
 	leaf, _ := ensure(t, a, Leaf{}, RelayRequest("mail", "outbound"), start)
 	c, err := leaf.parse()
 	if err != nil {
 		t.Fatal(err)
 	}
+	operator, err := must(ensure(t, a, Leaf{}, OperatorRequest(), start)).parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The doors take a certificate with a relay's name for that relay's, and one without for the operator's.
+	if !slices.Contains(c.DNSNames, "outbound.mail.relay.postrider.internal") || len(operator.DNSNames) > 0 {
+		t.Errorf("a relay's certificate is for %q, the operator's for %q", c.DNSNames, operator.DNSNames)
+	}
 	asClient := x509.VerifyOptions{Roots: a.Pool(), CurrentTime: start, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	if _, err := c.Verify(asClient); err == nil {
-		t.Error("a relay's certificate is accepted as the operator's")
+	if _, err := c.Verify(asClient); err != nil {
+		t.Errorf("a pod cannot give its mail to another: %v", err)
 	}
 	if err := c.VerifyHostname(ServerName("tenant", "outbound")); err == nil {
 		t.Error("a relay's certificate is accepted for a relay in another namespace")

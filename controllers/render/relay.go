@@ -26,6 +26,7 @@ func relay(in Input) config.Relay {
 		DNS:      config.DNS{Resolvers: plain(spec.DNS.Resolvers)},
 		Policies: policies(in),
 		Cordoned: in.Cordoned,
+		Handoff:  in.Handoff,
 	}
 	for _, l := range spec.Listeners {
 		r.Listeners = append(r.Listeners, listener(in.Relay, l))
@@ -109,7 +110,7 @@ const (
 )
 
 func (a *Admin) config() *config.Admin {
-	c := &config.Admin{CertFile: AdminCertFile, KeyFile: AdminKeyFile, CAFile: AdminCAFile}
+	c := &config.Admin{CertFile: AdminCertFile, KeyFile: AdminKeyFile, CAFile: AdminCAFile, ServerName: a.ServerName}
 	if a.MetricsToken != nil {
 		c.MetricsTokenFile = AdminTokenFile
 	}

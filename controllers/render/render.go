@@ -36,6 +36,8 @@ type Input struct {
 	TokenKeys []byte
 	// Cordoned are the pods that are to take no new mail.
 	Cordoned []string
+	// Handoff says which pod gives its mail to which others; nil when none does.
+	Handoff *config.Handoff
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.
@@ -61,6 +63,8 @@ type Key struct {
 // Admin is what the status port shows and asks of its clients. All are PEM but the token.
 type Admin struct {
 	Cert, Key []byte
+	// ServerName is the name in Cert.
+	ServerName string
 	// ClientCA signs the clients that may ask.
 	ClientCA []byte
 	// MetricsToken admits a scraper; nil for none.

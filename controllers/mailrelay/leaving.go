@@ -1,0 +1,138 @@
+package mailrelay
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/desired"
+	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/status"
+)
+
+// defaultDrainTimeout is that of the definition, for relays that were read without defaults.
+const defaultDrainTimeout = 3600
+
+// leaving is the pod that is being emptied: of those that are to go and are not known to be empty, the one with the
+// highest ordinal; nil when there is none.
+func (p *pass) leaving() *pod {
+	for i := range slices.Backward(p.seen.pods) {
+		if pod := &p.seen.pods[i]; pod.surplus && !p.mayGo(pod.ordinal) {
+			return pod
+		}
+	}
+	return nil
+}
+
+// mayGo says that the pod of an ordinal need not be there: it is empty, or its time is over and its claim stays.
+func (p *pass) mayGo(ordinal int32) bool {
+	return p.drained(ordinal) || p.forced(ordinal) || p.podOf(ordinal) == nil && p.markOf(p.claimOf(ordinal)) == stranded
+}
+
+// handsOver says that pods that go give their mail to those that stay.
+func (p *pass) handsOver() bool {
+	return p.relay.DeletionTimestamp == nil && p.relay.Spec.Drain.OnScaleDown != v1alpha1.DrainDeliver
+}
+
+// handoff is what the pods are told of it. An address saves the look-up of a name; it is that of the moment.
+func (p *pass) handoff() *config.Handoff {
+	from := p.leaving()
+	if from == nil || !p.handsOver() {
+		return nil
+	}
+	h := &config.Handoff{From: from.Name}
+	domain := "." + desired.PodServiceName(p.relay.Name) + "." + p.relay.Namespace + ".svc." + cmp.Or(p.ClusterDomain, "cluster.local")
+	for _, pod := range p.seen.pods {
+		if !pod.surplus && pod.DeletionTimestamp == nil {
+			h.Peers = append(h.Peers, config.Peer{Pod: pod.Name, Address: pod.Status.PodIP, Host: pod.Name + domain})
+		}
+	}
+	return h
+}
+
+// overdue says that the emptying of a pod takes longer than it may.
+func (p *pass) overdue(d *v1alpha1.DrainingPod) bool {
+	limit := cmp.Or(p.relay.Spec.Drain.TimeoutSeconds, defaultDrainTimeout)
+	return d != nil && p.relay.DeletionTimestamp == nil && p.now.Sub(d.Since.Time) > time.Duration(limit)*time.Second
+}
+
+// forced says that a surplus pod goes although it is not empty. Since when it is being emptied stands in the status, so
+// that another operator goes on counting.
+func (p *pass) forced(ordinal int32) bool {
+	d := p.relay.Status.Draining
+	return d != nil && d.Pod == p.podName(ordinal) && ordinal >= p.keep() &&
+		p.relay.Spec.Drain.OnTimeout == v1alpha1.DrainForce && p.overdue(d)
+}
+
+// draining is how far the emptying of the leaving pod is; nil when there is none, or all go.
+func (p *pass) draining() *v1alpha1.DrainingPod {
+	pod := p.leaving()
+	if pod == nil || p.relay.DeletionTimestamp != nil {
+		return nil
+	}
+	since := metav1.NewTime(p.now.Truncate(time.Second))
+	if before := p.relay.Status.Draining; before != nil && before.Pod == pod.Name {
+		since = before.Since
+	}
+	s := p.statuses[pod.Name]
+	d := &v1alpha1.DrainingPod{Pod: pod.Name, Since: since, Phase: phaseOf(s, p.generation, p.handsOver())}
+	if s != nil {
+		d.Queued = &s.Queue.Queued
+		if s.Handoff != nil {
+			d.Problem = cut(s.Handoff.Problem)
+		}
+	}
+	return d
+}
+
+// phaseOf is where the emptying of a pod is, by its answer.
+func phaseOf(s *status.Status, generation int64, handsOver bool) v1alpha1.DrainPhase {
+	switch {
+	case s == nil:
+		return v1alpha1.PhaseUnreachable
+	case s.Generation < generation:
+		return v1alpha1.PhaseCordoning
+	case emptied(s, handsOver):
+		return v1alpha1.PhaseConfirming
+	case !handsOver:
+		return v1alpha1.PhaseWaitingForDelivery
+	case s.Handoff != nil && s.Handoff.Phase == status.HandoffWaiting:
+		return v1alpha1.PhaseWaitingForPeers
+	}
+	return v1alpha1.PhaseHandingOff
+}
+
+// replaceDoomed ends pods that stay but whose claim is being deleted, once they are empty: the volume goes with the pod.
+// They come back with a new one.
+func (p *pass) replaceDoomed(ctx context.Context) error {
+	for _, pod := range p.seen.pods {
+		if pod.ordinal >= p.keep() || !pod.surplus || pod.DeletionTimestamp != nil || !p.memory.drains[pod.UID].done() {
+			continue
+		}
+		log.FromContext(ctx).Info("replacing an empty pod whose volume claim is being deleted", "pod", pod.Name)
+		err := p.Client.Delete(ctx, pod.Pod, client.Preconditions{UID: &pod.UID})
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("replacing pod %s: %w", pod.Name, err)
+		}
+	}
+	return nil
+}
+
+func (p *pass) podName(ordinal int32) string { return fmt.Sprintf("%s-%d", p.relay.Name, ordinal) }
+
+// podOf is the pod of an ordinal; nil if there is none.
+func (p *pass) podOf(ordinal int32) *pod {
+	for i := range p.seen.pods {
+		if p.seen.pods[i].ordinal == ordinal {
+			return &p.seen.pods[i]
+		}
+	}
+	return nil
+}

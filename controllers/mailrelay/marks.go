@@ -1,0 +1,159 @@
+package mailrelay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/apply"
+	"github.com/postrider/postrider/controllers/desired"
+)
+
+// markAnnotation, on a volume claim whose pod was let go, says what is in it; markQueued, how much it was.
+const (
+	markAnnotation = "postrider.dev/volume"
+	markQueued     = "postrider.dev/queued"
+)
+
+// mark is what is known of a claim without a pod.
+type mark string
+
+const (
+	// unmarked: nothing. It may hold mail, and gets its pod back.
+	unmarked mark = ""
+	// empty: its pod was found empty twice.
+	empty mark = "empty"
+	// stranded: its pod went before it was empty.
+	stranded mark = "stranded"
+)
+
+// markOf is the mark of a claim. The cache may not know yet what was written a moment ago.
+func (p *pass) markOf(c *corev1.PersistentVolumeClaim) mark {
+	if c == nil {
+		return unmarked
+	}
+	if m := p.memory.marks[c.UID]; m != unmarked {
+		return m
+	}
+	return mark(c.Annotations[markAnnotation])
+}
+
+// lost says that a claim may hold mail, and is not known to be let go.
+func (p *pass) lost(c *corev1.PersistentVolumeClaim) bool {
+	bound := c.Status.Phase != corev1.ClaimPending || c.Spec.VolumeName != ""
+	return bound && c.DeletionTimestamp == nil && p.markOf(c) == unmarked
+}
+
+// releaseClaims settles the claims of the pods that the StatefulSet is about to give up, before it does: whoever goes on
+// after a crash finds a pod that is still there, or a claim that says what it holds. A claim that is deleted stays until its
+// pod has ended.
+func (p *pass) releaseClaims(ctx context.Context, count int32) error {
+	if p.seen.statefulSet == nil {
+		return nil
+	}
+	var failed []error
+	for ordinal := count; ordinal < p.current(); ordinal++ {
+		if c := p.claimOf(ordinal); c != nil && p.lost(c) {
+			failed = append(failed, p.releaseClaim(ctx, ordinal, c))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (p *pass) releaseClaim(ctx context.Context, ordinal int32, c *corev1.PersistentVolumeClaim) error {
+	switch {
+	case p.drained(ordinal):
+		return p.releaseEmpty(ctx, ordinal, c)
+	case p.relay.DeletionTimestamp != nil:
+		return nil // it stays as it is
+	default:
+		return p.releaseStranded(ctx, ordinal, c)
+	}
+}
+
+func (p *pass) releaseStranded(ctx context.Context, ordinal int32, c *corev1.PersistentVolumeClaim) error {
+	queued := ""
+	if d := p.relay.Status.Draining; d != nil && d.Queued != nil {
+		queued = strconv.FormatInt(*d.Queued, 10)
+	}
+	if err := p.mark(ctx, c, stranded, queued); err != nil {
+		return err
+	}
+	p.Events.Eventf(p.relay, nil, corev1.EventTypeWarning, "VolumeStranded", "ScaleDown",
+		"%s goes although it was not empty in time, as onTimeout: Force says. Its mail stays in the volume claim %s, and is delivered when replicas is more than %d.", p.podName(ordinal), c.Name, ordinal)
+	return nil
+}
+
+func (p *pass) releaseEmpty(ctx context.Context, ordinal int32, c *corev1.PersistentVolumeClaim) error {
+	if p.relay.Spec.Queue.Storage.Reclaim == v1alpha1.ReclaimWhenDrained {
+		if err := p.Applier.Delete(ctx, c); err != nil {
+			return err
+		}
+		p.memory.marks[c.UID] = empty
+	} else if err := p.mark(ctx, c, empty, ""); err != nil {
+		return err
+	}
+	p.Events.Eventf(p.relay, nil, corev1.EventTypeNormal, "Drained", "ScaleDown", "%s was found empty twice, and goes.", p.podName(ordinal))
+	return nil
+}
+
+// takeUp removes the marks of claims whose pods are to be there: what is in them changes from now on.
+func (p *pass) takeUp(ctx context.Context) error {
+	var failed []error
+	for i := range p.seen.claims {
+		c := &p.seen.claims[i]
+		ordinal, ours := ordinalOf(c.Name, desired.ClaimPrefix(p.relay.Name))
+		if ours && ordinal < p.keep() && p.markOf(c) != unmarked && c.DeletionTimestamp == nil {
+			failed = append(failed, p.mark(ctx, c, unmarked, ""))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// mark writes a mark, or removes it.
+func (p *pass) mark(ctx context.Context, c *corev1.PersistentVolumeClaim, m mark, queued string) error {
+	annotations := map[string]any{markAnnotation: string(m), markQueued: queued}
+	for key, value := range annotations {
+		if value == "" {
+			annotations[key] = nil
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
+	if err != nil {
+		return err
+	}
+	err = p.Client.Patch(ctx, c.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.FieldOwner(apply.FieldOwner))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("marking volume claim %s: %w", c.Name, err)
+	}
+	p.memory.marks[c.UID] = m
+	return nil
+}
+
+// strandedVolumes are the claims beyond the replicas that have no pod and hold mail, or may.
+func (p *pass) strandedVolumes() []v1alpha1.StrandedVolume {
+	var list []v1alpha1.StrandedVolume
+	for i := range p.seen.claims {
+		c := &p.seen.claims[i]
+		ordinal, ours := ordinalOf(c.Name, desired.ClaimPrefix(p.relay.Name))
+		if !ours || ordinal < p.keep() || p.podOf(ordinal) != nil || len(list) == maxPods || p.relay.DeletionTimestamp != nil {
+			continue
+		}
+		if p.markOf(c) != stranded && !p.lost(c) {
+			continue
+		}
+		v := v1alpha1.StrandedVolume{Claim: c.Name}
+		if n, err := strconv.ParseInt(c.Annotations[markQueued], 10, 64); err == nil {
+			v.Queued = &n
+		}
+		list = append(list, v)
+	}
+	return list
+}
