@@ -23,6 +23,10 @@ spec:
   postmaster: ops@example.com
   listeners: [{name: smtp, port: 25, mode: Relay}]
   access: {undeclaredSenders: Reject}
+  drain:
+    onScaleDown: Handoff
+    onTimeout: Hold
+    timeoutSeconds: 3600
   service: {type: ClusterIP}
   queue:
     storage: {size: 1Gi, reclaim: WhenDrained}
