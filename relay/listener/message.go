@@ -28,6 +28,8 @@ type message struct {
 	middle bool
 	// afterLF says that the line before ended in an LF alone.
 	afterLF bool
+	// inBody says that the header was read: from there on nobody asks where a line ends.
+	inBody bool
 	// owed is what the reader gets in place of an LF alone, or of the end of a line that has none.
 	owed []byte
 	// ready is how many octets at the front of in have been judged and belong to the message.
@@ -90,8 +92,8 @@ func (m *message) next(limit int) ([]byte, error) {
 	return piece, nil
 }
 
-// judge looks at what comes next and returns how many octets of it are good: at most a line. With none, there are
-// some in owed.
+// judge looks at what comes next and returns how many octets of it are good: at most a line in the header. With none,
+// there are some in owed.
 func (m *message) judge() (int, error) {
 	first, err := m.in.Peek(1)
 	if err != nil {
@@ -132,9 +134,10 @@ func (m *message) end(err error) error {
 // owe gives the reader the end of a line that does not stand in the message.
 func (m *message) owe() { m.owed, m.middle = []byte("\r\n"), false }
 
-// line returns how many octets of block belong to its first line.
-func (m *message) line(block []byte) (int, error) {
-	text, ended := block, false
+// line returns how many octets of all belong to its first line, or to the first lines where nothing is to be done about
+// them.
+func (m *message) line(all []byte) (int, error) {
+	block, text, ended := all, all, false
 	if end := bytes.IndexByte(block, '\n'); end >= 0 {
 		block = block[:end+1]
 		if text, ended = bytes.CutSuffix(block, []byte("\r\n")); !ended {
@@ -156,8 +159,27 @@ func (m *message) line(block []byte) (int, error) {
 		return 0, errMalformed
 	}
 	m.middle, m.afterLF = !ended, false
-	m.eightBit = m.eightBit || hasHighBit(text)
+	if ended && m.inBody {
+		block = m.lines(block, all)
+	}
+	m.eightBit = m.eightBit || hasHighBit(block)
 	return len(block), nil
+}
+
+// lines adds to the first line of a block those after it that are whole, plain and need no change: most of most bodies.
+func (m *message) lines(first, block []byte) []byte {
+	n := len(first)
+	for n < len(block) && (block[n] != '.' || m.raw) {
+		end := bytes.IndexByte(block[n:], '\n')
+		if end < 1 || block[n+end-1] != '\r' {
+			break
+		}
+		if text := block[n : n+end-1]; bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0 {
+			break
+		}
+		n += end + 1
+	}
+	return block[:n]
 }
 
 // hasHighBit says whether there is an octet above 127, eight at a time.
@@ -221,6 +243,7 @@ func (m *message) header() ([]byte, error) {
 		}
 		block = append(block, line...)
 		if starts && string(line) == "\r\n" {
+			m.inBody = true
 			return block, nil
 		}
 	}

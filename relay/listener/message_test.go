@@ -239,14 +239,19 @@ func compareWithGrammar(t *testing.T, in *bufio.Reader, wire string, open ...fun
 	for _, normalize := range []bool{false, true} {
 		want, rest, ok := unstuff(wire, normalize)
 		for _, open := range open {
-			in.Reset(open(wire))
-			m := &message{in: in, left: 1 << 30, normalize: normalize}
-			got, err := io.ReadAll(m)
-			if (err == nil) != ok || ok && string(got) != want {
-				t.Fatalf("%q (normalized %v) was read as %q, %v; want %q, %v", wire, normalize, got, err, want, ok)
-			}
-			if left, _ := io.ReadAll(in); ok && string(left) != rest {
-				t.Fatalf("behind %q (normalized %v) stands %q, want %q", wire, normalize, left, rest)
+			for _, inBody := range []bool{false, true} {
+				in.Reset(open(wire))
+				m := &message{in: in, left: 1 << 30, normalize: normalize, inBody: inBody}
+				got, err := io.ReadAll(m)
+				if (err == nil) != ok || ok && string(got) != want {
+					t.Fatalf("%q (normalized %v) was read as %q, %v; want %q, %v", wire, normalize, got, err, want, ok)
+				}
+				if left, _ := io.ReadAll(in); ok && string(left) != rest {
+					t.Fatalf("behind %q (normalized %v) stands %q, want %q", wire, normalize, left, rest)
+				}
+				if ok && m.eightBit != hasHighBit([]byte(want)) {
+					t.Fatalf("%q: eight-bit %v", wire, m.eightBit)
+				}
 			}
 		}
 	}
@@ -282,7 +287,7 @@ func BenchmarkMessage(b *testing.B) {
 	wire := strings.Repeat(strings.Repeat("x", 76)+"\r\n", 1<<13) + ".\r\n"
 	b.SetBytes(int64(len(wire)))
 	for b.Loop() {
-		m := &message{in: bufio.NewReaderSize(strings.NewReader(wire), readBuffer), left: 1 << 30}
+		m := &message{in: bufio.NewReaderSize(strings.NewReader(wire), readBuffer), left: 1 << 30, inBody: true}
 		if _, err := io.Copy(io.Discard, m); err != nil {
 			b.Fatal(err)
 		}
