@@ -95,8 +95,8 @@ func (r *Relay) keptAfterAll(id envelope.ID) {
 }
 
 // ownLists passes the directives, then the suppressions page by page.
-func (r *Relay) ownLists(pass func(handoff.Lists) error) error {
-	if err := pass(handoff.Lists{Directives: r.Directives()}); err != nil {
+func (r *Relay) ownLists(suppressions bool, pass func(handoff.Lists) error) error {
+	if err := pass(handoff.Lists{Directives: r.Directives()}); err != nil || !suppressions {
 		return err
 	}
 	for after := ""; ; {

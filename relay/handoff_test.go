@@ -1,11 +1,16 @@
 package relay_test
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/config"
@@ -165,5 +170,69 @@ func TestOnlySiblingsHandOver(t *testing.T) {
 		if response.StatusCode != tc.want {
 			t.Errorf("%s asks for %s: %s, want %d", tc.client, tc.path, response.Status, tc.want)
 		}
+	}
+}
+
+// TestABoundMessageWaits: while it is not known whether a peer has a message, it is neither delivered nor changed, not
+// even when the pod is to stay after all; once the peer has said no, it flows.
+func TestABoundMessageWaits(t *testing.T) {
+	ca := smtptest.NewCA()
+	cert, key := ca.PairPEM(serverName)
+	sink := newSink(t, smtptest.Options{Addr: "127.0.0.9:0"})
+	r := newRig(t, func(r *rig) {
+		r.pod, r.bind = "out-1", "127.0.0.3"
+		r.files["admin.crt"], r.files["admin.key"], r.files["ca.crt"] = cert, key, ca.PEM()
+		r.config.Relay.Admin = &config.Admin{CertFile: "admin.crt", KeyFile: "admin.key", CAFile: "ca.crt", ServerName: serverName}
+		r.routeTo(1) // where nobody listens
+		r.domain("nowhere.test", "127.0.0.9")
+	})
+	var given, settled atomic.Int64
+	mux := http.NewServeMux()
+	mux.HandleFunc("/handoff/offer", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"pod": "out-0", "free": 1000000000}`))
+	})
+	mux.HandleFunc("/handoff/message", func(http.ResponseWriter, *http.Request) {
+		given.Add(1)
+		panic(http.ErrAbortHandler) // it may have arrived
+	})
+	mux.HandleFunc("/handoff/cancel", func(w http.ResponseWriter, _ *http.Request) {
+		if settled.Load() == 0 {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write([]byte(`{"verdict": "refused"}`))
+	})
+	listener, err := tls.Listen("tcp", "127.0.0.4:8443", ca.ServerTLS(serverName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { _ = peer.Serve(listener) }() // until Close
+	t.Cleanup(func() { _ = peer.Close() })
+
+	r.mustSend("a@sender.test", "b@nowhere.test", message("a@sender.test", "bound"))
+	handOver(r, config.Peer{Pod: "out-0", Address: "127.0.0.4", Host: "out-0.invalid"})
+	r.eventually("the message to be given", func() bool { return given.Load() > 0 })
+	bound := r.page("").Entries[0]
+	r.config.Relay.Cordoned, r.config.Relay.Handoff = nil, nil
+	r.configure()
+	r.eventually("the pod to serve", func() bool { return r.status().Generation == r.config.Generation })
+	for path, body := range map[string]string{"/queue/delete": `{"domain": "nowhere.test"}`, "/queue/flush": `{"all": true}`, "/queue/bounce": `{"all": true}`} {
+		if _, err := r.fetch(http.MethodPost, path, body); err == nil || !strings.Contains(err.Error(), "handed to another pod") {
+			t.Errorf("%s says %v", path, err)
+		}
+	}
+	r.mustSend("a@sender.test", "b@nowhere.test", message("a@sender.test", "free"))
+	r.eventually("what is not bound to be tried, again and again", func() bool {
+		return slices.ContainsFunc(r.page("").Entries, func(e envelope.Envelope) bool { return e.ID != bound.ID && e.Attempts() >= 3 })
+	})
+	if now := r.page("id=" + string(bound.ID)).Entries[0]; now.Attempts() != bound.Attempts() || now.Due().After(time.Now()) {
+		t.Errorf("what is bound was due, and tried %d times, %d before: due %v", now.Attempts(), bound.Attempts(), now.Due())
+	}
+	r.routeTo(sink.Port())
+	r.configure()
+	settled.Store(1)
+	r.drained()
+	if got := len(sink.Messages()); got != 2 || given.Load() != 1 {
+		t.Errorf("%d messages arrived, one was given away %d times", got, given.Load())
 	}
 }

@@ -139,7 +139,12 @@ func (n *network) restart(t testing.TB, p *pod) {
 		InFlight: func(keys []envelope.Key) bool { return p.busy[keys[0].ID] },
 		Gave:     func(string, []envelope.Envelope) {},
 		Kept:     func(envelope.ID) { p.kept.Add(1) },
-		Lists:    func(pass func(Lists) error) error { return pass(p.own) }})
+		Lists: func(suppressions bool, pass func(Lists) error) error {
+			if !suppressions {
+				return pass(Lists{Directives: p.own.Directives})
+			}
+			return pass(p.own)
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,8 +42,8 @@ type SenderOptions struct {
 	// Gave is told of entries that a peer has, Kept of a message that stays after all.
 	Gave func(to string, entries []envelope.Envelope)
 	Kept func(envelope.ID)
-	// Lists passes what the pod knows besides its mail, a part at a time.
-	Lists func(pass func(Lists) error) error
+	// Lists passes what the pod knows besides its mail, a part at a time; suppressions only if they are asked for.
+	Lists func(suppressions bool, pass func(Lists) error) error
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 	Log *slog.Logger
@@ -333,15 +333,12 @@ func (s *Sender) willing(ctx context.Context, plan *config.Handoff) ([]*peer, er
 
 // tell passes on the directives that a peer has not been told of, and the suppressions if it knows none.
 func (s *Sender) tell(ctx context.Context, p *peer) error {
-	err := s.o.Lists(func(l Lists) error {
-		var fresh Lists
+	err := s.o.Lists(!p.listed, func(l Lists) error {
+		fresh := Lists{Suppressions: l.Suppressions}
 		for _, d := range l.Directives {
 			if !p.told[d.ID] {
 				fresh.Directives = append(fresh.Directives, d)
 			}
-		}
-		if !p.listed {
-			fresh.Suppressions = l.Suppressions
 		}
 		if len(fresh.Directives) == 0 && len(fresh.Suppressions) == 0 {
 			return nil
