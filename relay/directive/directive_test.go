@@ -219,3 +219,32 @@ func BenchmarkDecideAmongMany(b *testing.B) {
 		}
 	}
 }
+
+func TestMerge(t *testing.T) {
+	ended := in("ended", Hold, Scope{All: true}, time.Hour)
+	ended.Ended = &now
+	for _, c := range []struct {
+		name string
+		d    Directive
+		want int
+	}{
+		{"of another pod", in("a", Suspend, Scope{All: true}, time.Hour), 1},
+		{"known already", in("a", Suspend, Scope{Domain: "other.example"}, 2*time.Hour), 1},
+		{"over, with nothing to undo", in("b", Bounce, Scope{All: true}, -time.Minute), 1},
+		{"over, and what it held comes along", ended, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &shelf{rows: map[string][]byte{}}
+			b := open(t, s)
+			for _, d := range []Directive{in("a", Suspend, Scope{All: true}, time.Hour), c.d} {
+				if err := b.Merge(d, now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			again := open(t, s).Current().List()
+			if all := b.Current().List(); len(all) != c.want || len(again) != c.want || !all[0].All {
+				t.Errorf("%d are in force, %d after a restart: %+v", len(all), len(again), all)
+			}
+		})
+	}
+}

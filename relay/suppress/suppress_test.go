@@ -189,3 +189,16 @@ func TestTroubleIsNotAnAnswer(t *testing.T) {
 		t.Errorf("%v, %v", found, err)
 	}
 }
+
+func TestMergeKeepsWhatBindsLonger(t *testing.T) {
+	l := New(open(t, vfs.NewMem()))
+	for _, hours := range []int{2, 3, 1} {
+		err := l.Merge(Entry{Domain: "shop.test", Address: "Bob@x.test", Reason: fmt.Sprint(hours), Until: now.Add(time.Duration(hours) * time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e, found, err := l.Find("shop.test", "bob@x.test", now); err != nil || !found || e.Reason != "3" {
+		t.Errorf("%+v, %v, %v", e, found, err)
+	}
+}
