@@ -19,7 +19,6 @@ import (
 	"github.com/postrider/postrider/relay/handoff"
 	"github.com/postrider/postrider/relay/spool"
 	"github.com/postrider/postrider/relay/status"
-	"github.com/postrider/postrider/relay/suppress"
 )
 
 // peerDial is how long a peer's address may take to answer.
@@ -118,7 +117,7 @@ func (r *Relay) mergeLists(l handoff.Lists) error {
 		failed = errors.Join(failed, r.mergeDirective(&d))
 	}
 	for _, e := range l.Suppressions {
-		failed = errors.Join(failed, r.suppressions.Merge(suppress.Entry(e)))
+		failed = errors.Join(failed, r.suppressions.Merge(e))
 	}
 	return failed
 }
