@@ -7,6 +7,7 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -183,10 +184,20 @@ func pebbleOptions(o Options, l *logger, m *mark) *pebble.Options {
 		MaxOpenFiles:                1000,
 		EventListener:               l.listener(),
 	}
+	p.Experimental.SpanPolicyFunc = bodiesApart
 	if o.FS == vfs.Default {
 		p.WithFSDefaults() // tells of a slow disk
 	}
 	return p
+}
+
+// bodiesApart has the octets of messages stand in tables of their own. They come in the order of their keys, so that such
+// tables hardly overlap and need not be merged; one with other keys behind it would overlap with all that come later.
+func bodiesApart(start []byte) (pebble.SpanPolicy, []byte, error) {
+	if behind := []byte{kindChunk + 1}; bytes.Compare(start, behind) < 0 {
+		return pebble.SpanPolicy{}, behind, nil
+	}
+	return pebble.SpanPolicy{}, nil, nil
 }
 
 // stripes are locks for messages, by id.
