@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-smtp"
 
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/config"
@@ -234,5 +237,52 @@ func TestABoundMessageWaits(t *testing.T) {
 	r.drained()
 	if got := len(sink.Messages()); got != 2 || given.Load() != 1 {
 		t.Errorf("%d messages arrived, one was given away %d times", got, given.Load())
+	}
+}
+
+// TestACordonLetsTransactionsEnd: a message that is coming in when its pod is cordoned is accepted, and counted until
+// then, so that the pod is not taken for empty; one that had not begun is not.
+func TestACordonLetsTransactionsEnd(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.pod = "out-1"; r.routeTo(1); r.domain("nowhere.test", "127.0.0.9") })
+	begin := func() *smtp.Client {
+		c, err := smtp.Dial(r.address("smtp"))
+		if err == nil {
+			err = errors.Join(c.Mail("a@sender.test", nil), c.Rcpt("b@nowhere.test", nil))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	first, second := begin(), begin()
+	body, err := first.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// More than a buffer, so that the header block is sent.
+	if _, err := io.WriteString(body, "From: <a@sender.test>\r\n\r\n"+strings.Repeat("0123456789\r\n", 10_000)); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("a message to be coming in", func() bool { return r.status().Receiving == 1 })
+	r.config.Relay.Cordoned = []string{"out-1"}
+	r.configure()
+	r.eventually("the cordon", func() bool { return r.status().Generation == r.config.Generation })
+	if s := r.status(); s.Receiving != 1 || s.Queue.Queued != 0 {
+		t.Errorf("%d are coming in, %d queued", s.Receiving, s.Queue.Queued)
+	}
+	late, err := second.Data()
+	if err == nil {
+		_, err = io.WriteString(late, "From: <a@sender.test>\r\n\r\nx\r\n")
+		err = errors.Join(err, late.Close())
+	}
+	if err == nil || !strings.Contains(err.Error(), "421") {
+		t.Errorf("a message that begins under the cordon is answered %v", err)
+	}
+	if err := body.Close(); err != nil {
+		t.Errorf("what had begun is refused: %v", err)
+	}
+	if s := r.status(); s.Receiving != 0 || s.Queue.Queued != 1 {
+		t.Errorf("%d are coming in, %d queued", s.Receiving, s.Queue.Queued)
 	}
 }

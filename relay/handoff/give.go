@@ -91,7 +91,7 @@ func (s *Sender) send(ctx context.Context, p *peer, key string, entries []envelo
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p.full = p.full || a.Full
+	p.full = p.full || a.Full || err != nil // the others need not wait for it
 	p.room -= entries[0].Size
 	return a
 }

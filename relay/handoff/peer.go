@@ -78,9 +78,9 @@ func (p *peer) ask(ctx context.Context, method, path string, question, reply any
 	return p.do(ctx, method, path, http.Header{}, body, 0, reply)
 }
 
-// give sends a message. One chunk of it is in memory at a time.
+// give sends a message, for a minute at most, and a second more for each MiB. One chunk of it is in memory at a time.
 func (p *peer) give(ctx context.Context, l letter, content io.Reader) (answer, error) {
-	ctx, stop := context.WithTimeout(ctx, transfer)
+	ctx, stop := context.WithTimeout(ctx, time.Minute+time.Duration(l.Size>>20)*time.Second)
 	defer stop()
 	var a answer
 	text, err := json.Marshal(l)
