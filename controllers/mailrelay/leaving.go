@@ -33,7 +33,14 @@ func (p *pass) leaving() *pod {
 
 // mayGo says that the pod of an ordinal need not be there: it is empty, or its time is over and its claim stays.
 func (p *pass) mayGo(ordinal int32) bool {
-	return p.drained(ordinal) || p.forced(ordinal) || p.podOf(ordinal) == nil && p.markOf(p.claimOf(ordinal)) == stranded
+	return p.drained(ordinal) || p.forced(ordinal) || p.letGo(ordinal)
+}
+
+// letGo says that the claim of an ordinal was settled, and its pod has ended or is about to: it does not answer any more.
+func (p *pass) letGo(ordinal int32) bool {
+	pod := p.podOf(ordinal)
+	settled := p.markOf(p.claimOf(ordinal)) != unmarked || ordinal >= p.keep() && p.doomed(ordinal)
+	return settled && (pod == nil || pod.DeletionTimestamp != nil)
 }
 
 // handsOver says that pods that go give their mail to those that stay.
