@@ -75,6 +75,7 @@ func serve(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	useProcessors()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	var collecting sync.WaitGroup
 	defer collecting.Wait()
