@@ -22,7 +22,7 @@ import (
 
 const (
 	// actPage is how many entries an admin's act changes in one batch, and pagesAtOnce of how many at the same time.
-	actPage     = 500
+	actPage     = 1000
 	pagesAtOnce = 2
 	// actsAtOnce is how many entries of a page change at the same time where each makes DSNs: they share their syncs.
 	actsAtOnce = 32

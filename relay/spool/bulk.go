@@ -96,8 +96,7 @@ func eachRecord[N any](r pebble.Reader, kind byte, names []N, key func(N) []byte
 		return err
 	}
 	for _, name := range names {
-		want := key(name)
-		if !it.SeekGE(want) || !bytes.Equal(it.Key(), want) {
+		if !seek(it, key(name)) {
 			continue
 		}
 		var value []byte
@@ -109,6 +108,24 @@ func eachRecord[N any](r pebble.Reader, kind byte, names []N, key func(N) []byte
 		}
 	}
 	return errors.Join(err, it.Close())
+}
+
+// near is how many steps are cheaper than a search.
+const near = 16
+
+// seek moves an iterator forward to a key, and says whether it is there. Keys that are asked for mostly stand close
+// together.
+func seek(it *pebble.Iterator, key []byte) bool {
+	for range near {
+		if !it.Valid() {
+			break
+		}
+		if order := bytes.Compare(it.Key(), key); order >= 0 {
+			return order == 0
+		}
+		it.Next()
+	}
+	return it.SeekGE(key) && bytes.Equal(it.Key(), key)
 }
 
 func isQueued(r envelope.Recipient) bool { return r.State == "" || r.State == envelope.Queued }

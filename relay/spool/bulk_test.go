@@ -188,3 +188,21 @@ func deleteAll(b *testing.B, s *Store) {
 		}
 	}
 }
+
+// TestSeek: keys near and far, there and not, and behind the last one.
+func TestSeek(t *testing.T) {
+	s := open(t, small(vfs.NewMem()))
+	defer s.Close()
+	key := func(n int) []byte { return tableKey("t", fmt.Sprintf("%04d", n)) }
+	for n := 0; n < 200; n += 2 {
+		must(t, s.Put("t", fmt.Sprintf("%04d", n), nil))
+	}
+	it, err := s.db.NewIter(nil)
+	must(t, err)
+	for _, n := range []int{0, 1, 2, 8, 9, 9, 40, 120, 121, 198, 199, 200, 300} {
+		if there := n%2 == 0 && n < 200; seek(it, key(n)) != there {
+			t.Errorf("%d: there %v, want %v", n, !there, there)
+		}
+	}
+	must(t, it.Close())
+}
