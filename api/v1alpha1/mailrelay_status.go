@@ -126,11 +126,11 @@ type DrainingPod struct {
 	// +required
 	Pod string `json:"pod,omitempty"`
 
-	// phase is Cordoning (the configuration that stops new mail is on its way), HandingOff, WaitingForPeers (none of them
+	// step is Cordoning (the configuration that stops new mail is on its way), HandingOff, WaitingForPeers (none of them
 	// takes mail at the moment), WaitingForDelivery, Confirming (it was found empty, and is asked once more) or
 	// Unreachable.
 	// +required
-	Phase DrainPhase `json:"phase,omitempty"`
+	Step DrainStep `json:"step,omitempty"`
 
 	// queued is the number of recipients that are left; absent while that is unknown.
 	// +optional
@@ -146,23 +146,23 @@ type DrainingPod struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// DrainPhase is where the emptying of a pod is.
+// DrainStep is where the emptying of a pod is.
 // +kubebuilder:validation:Enum=Cordoning;HandingOff;WaitingForPeers;WaitingForDelivery;Confirming;Unreachable
-type DrainPhase string
+type DrainStep string
 
 const (
-	// PhaseCordoning waits until the pod takes no new mail.
-	PhaseCordoning DrainPhase = "Cordoning"
-	// PhaseHandingOff gives its mail to the others.
-	PhaseHandingOff DrainPhase = "HandingOff"
-	// PhaseWaitingForPeers waits for one that takes mail.
-	PhaseWaitingForPeers DrainPhase = "WaitingForPeers"
-	// PhaseWaitingForDelivery waits until its mail is delivered.
-	PhaseWaitingForDelivery DrainPhase = "WaitingForDelivery"
-	// PhaseConfirming asks an empty pod once more.
-	PhaseConfirming DrainPhase = "Confirming"
-	// PhaseUnreachable waits for an answer of the pod.
-	PhaseUnreachable DrainPhase = "Unreachable"
+	// StepCordoning waits until the pod takes no new mail.
+	StepCordoning DrainStep = "Cordoning"
+	// StepHandingOff gives its mail to the others.
+	StepHandingOff DrainStep = "HandingOff"
+	// StepWaitingForPeers waits for one that takes mail.
+	StepWaitingForPeers DrainStep = "WaitingForPeers"
+	// StepWaitingForDelivery waits until its mail is delivered.
+	StepWaitingForDelivery DrainStep = "WaitingForDelivery"
+	// StepConfirming asks an empty pod once more.
+	StepConfirming DrainStep = "Confirming"
+	// StepUnreachable waits for an answer of the pod.
+	StepUnreachable DrainStep = "Unreachable"
 )
 
 // StrandedVolume is a volume claim without a pod.

@@ -89,7 +89,7 @@ func (p *pass) draining() *v1alpha1.DrainingPod {
 		since = before.Since
 	}
 	s := p.statuses[pod.Name]
-	d := &v1alpha1.DrainingPod{Pod: pod.Name, Since: since, Phase: phaseOf(s, p.generation, p.handsOver())}
+	d := &v1alpha1.DrainingPod{Pod: pod.Name, Since: since, Step: stepOf(s, p.generation, p.handsOver())}
 	if s != nil {
 		d.Queued = &s.Queue.Queued
 		if s.Handoff != nil {
@@ -99,21 +99,21 @@ func (p *pass) draining() *v1alpha1.DrainingPod {
 	return d
 }
 
-// phaseOf is where the emptying of a pod is, by its answer.
-func phaseOf(s *status.Status, generation int64, handsOver bool) v1alpha1.DrainPhase {
+// stepOf is where the emptying of a pod is, by its answer.
+func stepOf(s *status.Status, generation int64, handsOver bool) v1alpha1.DrainStep {
 	switch {
 	case s == nil:
-		return v1alpha1.PhaseUnreachable
+		return v1alpha1.StepUnreachable
 	case s.Generation < generation:
-		return v1alpha1.PhaseCordoning
+		return v1alpha1.StepCordoning
 	case emptied(s, handsOver):
-		return v1alpha1.PhaseConfirming
+		return v1alpha1.StepConfirming
 	case !handsOver:
-		return v1alpha1.PhaseWaitingForDelivery
+		return v1alpha1.StepWaitingForDelivery
 	case s.Handoff != nil && s.Handoff.Phase == status.HandoffWaiting:
-		return v1alpha1.PhaseWaitingForPeers
+		return v1alpha1.StepWaitingForPeers
 	}
-	return v1alpha1.PhaseHandingOff
+	return v1alpha1.StepHandingOff
 }
 
 // replaceDoomed ends pods that stay but whose claim is being deleted, once they are empty: the volume goes with the pod.

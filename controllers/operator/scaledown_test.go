@@ -58,11 +58,11 @@ func (f *fixture) claimsAre(what string, names ...string) {
 }
 
 // draining waits until a pod is being emptied.
-func (f *fixture) draining(relay *v1alpha1.MailRelay, pod string, phase v1alpha1.DrainPhase) {
+func (f *fixture) draining(relay *v1alpha1.MailRelay, pod string, step v1alpha1.DrainStep) {
 	f.t.Helper()
 	f.eventually(pod+" is being emptied", func() error {
 		f.get(relay)
-		if d := relay.Status.Draining; d == nil || d.Pod != pod || d.Phase != phase || d.Since.IsZero() {
+		if d := relay.Status.Draining; d == nil || d.Pod != pod || d.Step != step || d.Since.IsZero() {
 			return fmt.Errorf("draining is %+v", d)
 		}
 		return nil
@@ -90,7 +90,7 @@ func TestScaleDownGoesOnAfterAnyRestart(t *testing.T) {
 	f.stop()
 	f.replicas(relay, 1)
 	f.startOperator()
-	f.draining(relay, "outbound-2", v1alpha1.PhaseHandingOff)
+	f.draining(relay, "outbound-2", v1alpha1.StepHandingOff)
 	f.expectRelay(relay, map[string]string{"Draining": "True/HandingOff", "Reconciling": "True/ScalingDown", "Ready": "True/Serving"})
 	since := relay.Status.Draining.Since
 	if d := relay.Status.Draining; d.Queued == nil || *d.Queued != 3 || relay.Status.Pods[2].State != v1alpha1.PodDraining || relay.Status.Pods[1].State != v1alpha1.PodCordoned {
@@ -112,7 +112,7 @@ func TestScaleDownGoesOnAfterAnyRestart(t *testing.T) {
 	}
 	f.holds(map[string]int64{"outbound-2": 0})
 	f.restart() // it may have been found empty once
-	f.draining(relay, "outbound-1", v1alpha1.PhaseHandingOff)
+	f.draining(relay, "outbound-1", v1alpha1.StepHandingOff)
 	f.there("the highest goes first", "outbound-0", "outbound-1")
 	f.claimsAre("and its claim with it", "spool-outbound-0", "spool-outbound-1")
 	f.eventually("the pods are told whose turn it is", func() error {
@@ -149,7 +149,7 @@ func TestRaisedAgainServesAtOnce(t *testing.T) {
 	f.holds(map[string]int64{"outbound-1": 3})
 	before := f.podUIDs()
 	f.replicas(relay, 1)
-	f.draining(relay, "outbound-1", v1alpha1.PhaseHandingOff)
+	f.draining(relay, "outbound-1", v1alpha1.StepHandingOff)
 	f.replicas(relay, 2)
 	f.expectRelay(relay, map[string]string{"Draining": "", "Ready": "True/Serving", "Reconciling": "", "ConfigCurrent": "True/InForce"})
 	pod := &corev1.Pod{ObjectMeta: f.meta("outbound-1")}
@@ -205,7 +205,7 @@ func TestDirectScaleIsReverted(t *testing.T) {
 
 	f.holds(map[string]int64{"outbound-1": 3})
 	f.replicas(relay, 1)
-	f.draining(relay, "outbound-1", v1alpha1.PhaseHandingOff)
+	f.draining(relay, "outbound-1", v1alpha1.StepHandingOff)
 	before := f.podUIDs()["outbound-1"]
 	f.stop()
 	change(f, set, func(s *appsv1.StatefulSet) { s.Spec.Replicas = new(int32(1)) })
@@ -215,7 +215,7 @@ func TestDirectScaleIsReverted(t *testing.T) {
 	if now := f.podUIDs()["outbound-1"]; now == before {
 		t.Error("it never went")
 	}
-	f.draining(relay, "outbound-1", v1alpha1.PhaseHandingOff)
+	f.draining(relay, "outbound-1", v1alpha1.StepHandingOff)
 	f.holds(map[string]int64{"outbound-1": 0})
 	f.there("and is emptied", "outbound-0")
 	f.claimsAre("with its claim", "spool-outbound-0")
@@ -241,7 +241,7 @@ func TestDeliverWaitsForTheQueue(t *testing.T) {
 	relay := f.serving("outbound", 2)
 	f.holds(map[string]int64{"outbound-1": 3})
 	change(f, relay, func(r *v1alpha1.MailRelay) { r.Spec.Replicas, r.Spec.Drain.OnScaleDown = 1, v1alpha1.DrainDeliver })
-	f.draining(relay, "outbound-1", v1alpha1.PhaseWaitingForDelivery)
+	f.draining(relay, "outbound-1", v1alpha1.StepWaitingForDelivery)
 	f.expectRelay(relay, map[string]string{"Draining": "True/WaitingForDelivery", "Ready": "True/Serving", "ConfigCurrent": "True/InForce"})
 	if h := f.told("outbound").Handoff; h != nil {
 		t.Errorf("the pods are told %+v", h)
@@ -259,7 +259,7 @@ func TestADeletedClaimIsEmptiedFirst(t *testing.T) {
 	f.get(claim)
 	old, before := claim.UID, f.podUIDs()["outbound-0"]
 	f.delete(claim)
-	f.draining(relay, "outbound-0", v1alpha1.PhaseHandingOff)
+	f.draining(relay, "outbound-0", v1alpha1.StepHandingOff)
 	if h := f.told("outbound").Handoff; h == nil || h.From != "outbound-0" || len(h.Peers) != 1 || h.Peers[0].Pod != "outbound-1" {
 		t.Errorf("the pods are told %+v", h)
 	}

@@ -299,7 +299,9 @@ func TestRevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		now := time.Now()
-		soon := func() map[string]any { return map[string]any{"exp": time.Now().Add(cacheFor/2 - leeway - time.Second).Unix()} }
+		soon := func() map[string]any {
+			return map[string]any{"exp": time.Now().Add(cacheFor/2 - leeway - time.Second).Unix()}
+		}
 		token := c.token(now, soon())
 		accounts := map[string]string{checkout: "u1"}
 		for name, change := range map[string]func(*Tokens) error{

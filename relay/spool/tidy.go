@@ -74,16 +74,20 @@ func (s *Store) rewrite(ctx context.Context, number int64) error {
 		if ctx.Err() != nil {
 			break
 		}
-		err := s.move(id, number, offset)
-		if errors.Is(err, ErrDamaged) {
-			s.logger.event(RecordDamaged, fmt.Sprintf("%s is not rewritten: %v", segmentName(number), err))
-			s.segments.stick(number)
-			err = nil
-		}
-		if err != nil {
+		if err := s.unlessDamaged(number, s.move(id, number, offset)); err != nil {
 			return fmt.Errorf("spool: rewrite %s: %w", segmentName(number), err)
 		}
 	}
+	return nil
+}
+
+// unlessDamaged lets a segment stay where one of its bodies is damaged, and passes any other error on.
+func (s *Store) unlessDamaged(number int64, err error) error {
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	s.logger.event(RecordDamaged, fmt.Sprintf("%s is not rewritten: %v", segmentName(number), err))
+	s.segments.stick(number)
 	return nil
 }
 

@@ -32,14 +32,15 @@ func (s *Store) Verify(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{s.verifyTables, s.verifyEntries, s.verifyDue} {
 		err = errors.Join(err, part(ctx))
 	}
-	switch brokenOff := ctx.Err() != nil; {
-	case brokenOff:
-		return nil
+	switch {
+	case ctx.Err() != nil:
+		err = nil // broken off
 	case err != nil:
-		return fmt.Errorf("verify the spool: %w", err)
+		err = fmt.Errorf("verify the spool: %w", err)
+	default:
+		s.logger.out.Info("spool: verified", "took", time.Since(began))
 	}
-	s.logger.out.Info("spool: verified", "took", time.Since(began))
-	return nil
+	return err
 }
 
 // rest lets others have the machine after a piece of work. It says whether to go on.

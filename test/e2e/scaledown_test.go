@@ -95,7 +95,7 @@ func (l *scaleDown) phaseIs(phase string) error {
 	if err != nil {
 		return err
 	}
-	if d := mr.Status.Draining; d == nil || string(d.Phase) != phase {
+	if d := mr.Status.Draining; d == nil || string(d.Step) != phase {
 		return fmt.Errorf("draining is %+v", d)
 	}
 	return nil
@@ -111,7 +111,7 @@ func (l *scaleDown) watch(t *testing.T, meet func(pod, phase string)) {
 			return err
 		}
 		if d := mr.Status.Draining; d != nil {
-			if now := d.Pod + " " + string(d.Phase); !slices.Contains(phases, now) {
+			if now := d.Pod + " " + string(d.Step); !slices.Contains(phases, now) {
 				phases = append(phases, now)
 				left := "an unknown number"
 				if d.Queued != nil {
@@ -119,7 +119,7 @@ func (l *scaleDown) watch(t *testing.T, meet func(pod, phase string)) {
 				}
 				t.Logf("%s since %s, %s left: %s", now, d.Since.UTC().Format(time.TimeOnly), left, d.Problem)
 				if meet != nil {
-					meet(d.Pod, string(d.Phase))
+					meet(d.Pod, string(d.Step))
 				}
 			}
 		}
