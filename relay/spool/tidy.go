@@ -71,23 +71,21 @@ func (s *Store) rewrite(ctx context.Context, number int64) error {
 		return fmt.Errorf("spool: rewrite %s: %w", segmentName(number), err)
 	}
 	for id, offset := range found {
-		if ctx.Err() != nil {
-			break
+		select {
+		case <-ctx.Done():
+			return nil // the next call goes on
+		default:
 		}
-		if err := s.unlessDamaged(number, s.move(id, number, offset)); err != nil {
+		err := s.move(id, number, offset)
+		if errors.Is(err, ErrDamaged) {
+			s.logger.event(RecordDamaged, fmt.Sprintf("%s is not rewritten: %v", segmentName(number), err))
+			s.segments.stick(number)
+			err = nil
+		}
+		if err != nil {
 			return fmt.Errorf("spool: rewrite %s: %w", segmentName(number), err)
 		}
 	}
-	return nil
-}
-
-// unlessDamaged lets a segment stay where one of its bodies is damaged, and passes any other error on.
-func (s *Store) unlessDamaged(number int64, err error) error {
-	if !errors.Is(err, ErrDamaged) {
-		return err
-	}
-	s.logger.event(RecordDamaged, fmt.Sprintf("%s is not rewritten: %v", segmentName(number), err))
-	s.segments.stick(number)
 	return nil
 }
 
