@@ -11,7 +11,7 @@ import (
 
 // volumeCount is how many persistent volumes the node offers. There is no provisioner: they are made beforehand, as
 // directories, and a claim takes one. Local volumes, unlike host paths, are given to the pod's fsGroup.
-const volumeCount = 24
+const volumeCount = 64
 
 const storageClass = `apiVersion: storage.k8s.io/v1
 kind: StorageClass
