@@ -129,8 +129,8 @@ func TestWhereIsMyMailOfALocalRelay(t *testing.T) {
 		})
 	}
 	id := submit(t, address, "someone@busy.example")
-	deferred := says("451 4.7.1 Greylisted", "explain", "busy.example")
-	if !strings.Contains(deferred, "Attempt 1 was put off at") || !strings.Contains(deferred, id) {
+	deferred := says("Attempt 1 was put off at", "explain", "busy.example") // not while it still runs
+	if !strings.Contains(deferred, "451 4.7.1 Greylisted") || !strings.Contains(deferred, id) {
 		t.Errorf("explained as\n%s", deferred)
 	}
 	says("1 recipient in the queue changed", "queue", "hold", "--domain", "busy.example", "--for", "2h", "--reason", "wrong list")
