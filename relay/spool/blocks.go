@@ -22,12 +22,13 @@ type table struct {
 // blockTrailer is what stands behind a block: its compression (1 octet) and checksum.
 const blockTrailer = 1 + sumSize
 
-func openTable(fs vfs.FS, path string) (*table, error) {
+// openTable opens a table; mends is for Salvage, see mend.
+func openTable(fs vfs.FS, path string, mends bool) (*table, error) {
 	f, err := fs.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	file := &holed{File: f}
+	file := &holed{File: f, mends: mends}
 	readable, err := sstable.NewSimpleReadable(file)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -55,15 +56,38 @@ func (t *table) findBad() error {
 			buf = make([]byte, 2*size)
 		}
 		b := buf[:size]
-		if _, err := t.file.File.ReadAt(b, int64(h.Offset)); err != nil {
+		if _, err := t.file.ReadAt(b, int64(h.Offset)); err != nil {
 			return err
 		}
-		if pebbleSum(b[:size-sumSize]) != binary.LittleEndian.Uint32(b[size-sumSize:]) {
+		if !sound(b) {
 			t.bad = append(t.bad, h)
 		}
 	}
 	t.file.bad = t.bad
 	return nil
+}
+
+// sound says whether a block, with what stands behind it, matches its checksum.
+func sound(b []byte) bool {
+	return pebbleSum(b[:len(b)-sumSize]) == binary.LittleEndian.Uint32(b[len(b)-sumSize:])
+}
+
+// mendable is how long a block may be that mend tries, in octets: longer ones would take too long.
+const mendable = 4096
+
+// mend puts a single flipped bit of a block right: without the small block that describes a table, none of it could be
+// read. What our records say of themselves is verified after it, as ever.
+func mend(b []byte) {
+	if len(b) <= blockTrailer || len(b) > mendable || sound(b) {
+		return
+	}
+	for bit := range 8 * len(b) {
+		b[bit/8] ^= 1 << (bit % 8)
+		if sound(b) {
+			return
+		}
+		b[bit/8] ^= 1 << (bit % 8)
+	}
 }
 
 func handles(l *sstable.Layout) []block.Handle {
@@ -85,10 +109,11 @@ func handles(l *sstable.Layout) []block.Handle {
 
 var errHole = errors.New("the block is damaged")
 
-// holed is a file in which some blocks cannot be read.
+// holed is a file in which some blocks cannot be read, and others are mended.
 type holed struct {
 	vfs.File
-	bad []block.Handle
+	bad   []block.Handle
+	mends bool
 }
 
 // ReadAt implements io.ReaderAt.
@@ -98,7 +123,11 @@ func (f *holed) ReadAt(p []byte, at int64) (int, error) {
 			return 0, errHole
 		}
 	}
-	return f.File.ReadAt(p, at)
+	n, err := f.File.ReadAt(p, at)
+	if err == nil && f.mends {
+		mend(p)
+	}
+	return n, err
 }
 
 var _ io.ReaderAt = (*holed)(nil)

@@ -328,7 +328,7 @@ func tablesOf(db *pebble.DB) (numbers []int64, err error) {
 
 // verifyTable reads all blocks of a table.
 func verifyTable(fs vfs.FS, path string) error {
-	t, err := openTable(fs, path)
+	t, err := openTable(fs, path, false)
 	if err != nil {
 		return err
 	}

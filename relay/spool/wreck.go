@@ -117,7 +117,7 @@ const tries = 64
 
 // table reads all blocks that can be read.
 func (w *wreck) table(name string) error {
-	t, err := openTable(w.o.FS, w.o.FS.PathJoin(w.dir, name))
+	t, err := openTable(w.o.FS, w.o.FS.PathJoin(w.dir, name), true)
 	if err == nil {
 		defer func() { _ = t.Close() }() // it was only read
 		err = t.findBad()
