@@ -37,6 +37,9 @@ type sight struct {
 	totals       spool.Counts
 	ledger       status.Ledger
 	destinations []spool.Destination // without Oldest
+	// busy are those with numbers of their own, and rest are the recipients at the others.
+	busy []spool.Destination
+	rest int64
 	// slowest is the destination with the oldest mail that is not all held, if there is one.
 	slowest   []spool.Destination
 	waiting   map[string]schedule.Waiting
@@ -44,10 +47,12 @@ type sight struct {
 }
 
 func (r *Relay) look() *sight {
-	return &sight{
+	s := &sight{
 		relay: r, now: time.Now(), totals: r.spool.Totals(), ledger: status.Ledger(r.spool.Ledger()),
 		destinations: r.spool.Census(), slowest: r.spool.Slowest(1, notAllHeld), waiting: r.schedule.Waiting(), listeners: r.ports.status(),
 	}
+	s.busy, s.rest = busiest(s.destinations)
+	return s
 }
 
 // Describe implements prometheus.Collector.
@@ -108,16 +113,14 @@ func destinationReadings() []gauge {
 	return []gauge{
 		labelledBy("postrider_destination_queue_recipients", "Recipients in the queue by destination domain: the ten with most of them, and other.",
 			[]string{"destination"}, func(s *sight, p put) {
-				busy, rest := busiest(s.destinations)
-				for _, d := range busy {
+				for _, d := range s.busy {
 					p(float64(d.Queued), d.Domain)
 				}
-				p(float64(rest), otherLabel)
+				p(float64(s.rest), otherLabel)
 			}),
 		labelledBy("postrider_destination_oldest_age_seconds", "Age of the oldest message by destination domain, for the ten with most recipients in the queue.",
 			[]string{"destination"}, func(s *sight, p put) {
-				busy, _ := busiest(s.destinations)
-				for _, d := range busy {
+				for _, d := range s.busy {
 					if oldest := s.relay.spool.OldestOf(d.Domain); !oldest.IsZero() {
 						p(s.now.Sub(oldest).Seconds(), d.Domain)
 					}

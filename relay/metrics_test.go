@@ -3,7 +3,6 @@ package relay
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -16,15 +15,7 @@ import (
 )
 
 func TestEveryMetricIsListed(t *testing.T) {
-	r, err := open(Options{DataDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.close(); err != nil {
-			t.Error(err)
-		}
-	})
+	r := opened(t)
 	metricdoc.Listed(t, "../docs/metrics.md", "relay", metricdoc.Of(t, r.metrics.registry))
 }
 

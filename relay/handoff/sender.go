@@ -225,13 +225,22 @@ func (s *Sender) settle(ctx context.Context) {
 	open, _ := s.unsettled()
 	for key, n := range open {
 		if s.o.Now().Sub(n.At) > askedFor {
-			s.o.Log.Error("a message stays, for its peer may have it and remembers no longer", "spool_id", n.ID, "peer", n.Peer.Pod)
+			s.abandon(key, n)
 			continue
 		}
 		if err := s.conclude(ctx, s.peer(n.Peer), key, n, answer{}); err != nil {
 			s.o.Log.Warn("a hand-off is not settled", "error", err)
 		}
 	}
+}
+
+// abandon asks no more about a try, until the process starts again. Its message is Leaving for good: nobody can say that
+// no peer has it.
+func (s *Sender) abandon(key string, n note) {
+	s.o.Log.Error("a message stays, for its peer may have it and remembers no longer", "spool_id", n.ID, "peer", n.Peer.Pod)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, key)
 }
 
 // release has peers forget what is settled. One that is away forgets by itself in a month.
