@@ -177,7 +177,7 @@ func Trace(ctx context.Context, o Options, n int) (int, error) {
 // the message's record was completed, and after that a sync of the same file was begun and completed. It returns for
 // how many 250s that is so, and an error for the first for which it is not.
 func Proven(trace io.Reader) (int, error) {
-	p := prover{pending: map[string]call{}, wrote: map[string]write{}, synced: map[string]int{}}
+	p := prover{pending: map[string]call{}, logs: map[string]*logText{}, wrote: map[string]write{}, synced: map[string]int{}}
 	lines := bufio.NewScanner(trace)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -192,7 +192,8 @@ func Proven(trace io.Reader) (int, error) {
 // prover goes through a trace line by line; times are numbers of lines.
 type prover struct {
 	line    int
-	pending map[string]call // by thread: begun and not completed
+	pending map[string]call     // by thread: begun and not completed
+	logs    map[string]*logText // by file
 	// wrote is, by message, the first completed write of a log with its record; synced, by file, when the last sync that was
 	// completed was begun.
 	wrote  map[string]write
@@ -253,9 +254,12 @@ func (p *prover) completed(c call) {
 		p.synced[c.file] = c.begun
 		return
 	}
-	for _, m := range record.FindAllStringSubmatch(c.text, -1) {
-		if _, known := p.wrote[m[1]]; !known {
-			p.wrote[m[1]] = write{c.file, p.line}
+	if p.logs[c.file] == nil {
+		p.logs[c.file] = &logText{}
+	}
+	for _, m := range record.FindAllSubmatch(p.logs[c.file].add(unquote(c.text)), -1) {
+		if id := string(m[1]); p.wrote[id].file == "" {
+			p.wrote[id] = write{c.file, p.line}
 		}
 	}
 }

@@ -78,17 +78,24 @@ func TestNo250BeforeItsSync(t *testing.T) {
 func TestTheProverSeesAnAnswerThatComesTooEarly(t *testing.T) {
 	const (
 		id     = "01M83VAQ3J8VDC90VS5S"
-		record = `7 write(5</d/000004.log>, "\1m` + id + `\2", 9) = 9`
+		header = `\213\266\353\350k\0\10\2\0\0\000`
+		record = `7 write(5</d/000004.log>, "` + header + `\1m` + id + `\2", 34) = 34`
 		begun  = `8 fdatasync(5</d/000004.log> <unfinished ...>`
 		done   = `8 <... fdatasync resumed>) = 0`
 		failed = `8 <... fdatasync resumed>) = -1 EIO (Input/output error)`
 		other  = `8 fdatasync(6</d/000005.log>) = 0`
 		answer = `9 write(12<socket:[77]>, "250 2.0.0 queued as ` + id + `\r\n", 42) = 42`
 	)
+	// The record's key stands across the end of a block.
+	first := fmt.Sprintf(`7 write(5</d/000004.log>, "%s%s\1m%s", 32768) = 32768`, header, strings.Repeat("x", blockSize-11-2-8), id[:8])
+	second := fmt.Sprintf(`7 write(5</d/000004.log>, "%s%s\2", 24) = 24`, header, id[8:])
 	for name, c := range map[string]struct {
 		lines []string
 		want  string
 	}{
+		"across two blocks":                {[]string{first, second, begun, done, answer}, "1 <nil>"},
+		"the second block is not synced":   {[]string{first, begun, done, second, answer}, "before /d/000004.log was synced"},
+		"the second block is missing":      {[]string{first, begun, done, answer}, "not written to the log"},
 		"in order":                         {[]string{record, begun, done, answer}, "1 <nil>"},
 		"the sync has not returned":        {[]string{record, begun, answer, done}, "before /d/000004.log was synced"},
 		"the sync began before the write":  {[]string{begun, record, done, answer}, "before /d/000004.log was synced"},
