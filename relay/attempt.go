@@ -52,13 +52,13 @@ func (r *Relay) attempt(ctx context.Context, job *schedule.Job) error {
 	if err != nil && !errors.Is(err, spool.ErrNotFound) {
 		return err
 	}
-	r.schedule.Wake(created...)
 	r.metrics.duration.Observe(time.Since(began).Seconds())
 	r.record(attempted(job, &e, outcomes, settled)...)
 	r.record(reported(&e, made, created)...)
 	if damaged != nil {
 		r.record(eventsOf(event.Held, &after, time.Now(), after.Held)...)
 	}
+	r.schedule.Wake(created...)
 	r.lost(&e, settled)
 	r.learn(s, &e, outcomes)
 	return nil

@@ -64,8 +64,8 @@ func (r *Relay) refusesPeers(size int64) string {
 
 // tookOver lets mail flow that came from a peer.
 func (r *Relay) tookOver(from string, entries []envelope.Envelope) {
-	r.schedule.Wake(entries...)
 	r.record(moved(event.HandedIn, entries, from)...)
+	r.schedule.Wake(entries...)
 }
 
 func (r *Relay) gaveAway(to string, entries []envelope.Envelope) {

@@ -119,8 +119,8 @@ func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte,
 	if err != nil {
 		return reply.Reply{}, err
 	}
-	r.schedule.Wake(entries...)
 	r.record(slices.Concat(accepted(c, entries), dropped(c, w.ID(), all), held(entries, now))...)
+	r.schedule.Wake(entries...)
 	r.releaseEnded(directed, entries)
 	return queued(w.ID(), c.Priority, priority), nil
 }

@@ -17,7 +17,8 @@ import (
 // sink is told of everything that happens to mail. It must never block, and what it has no room for it drops.
 type sink interface{ Record(event.Event) }
 
-// record tells what happened: to the log, the metrics and the sinks. It is called after the fact is stored.
+// record tells what happened: to the log, the metrics and the sinks. It is called after the fact is stored,
+// and before the schedule is told of what follows from it: who listens hears of an acceptance before the delivery.
 func (r *Relay) record(events ...event.Event) {
 	for i := range events {
 		e := &events[i]
