@@ -66,7 +66,7 @@ func newCertificates() *certificates {
 	cert, key := ca.PairPEM(hostname, "127.0.0.1")
 	return &certificates{
 		files:     map[string][]byte{certFile: cert, keyFile: key, caFile: ca.PEM()},
-		generator: &tls.Config{RootCAs: ca.Pool(), ServerName: hostname, MinVersion: tls.VersionTLS12},
+		generator: &tls.Config{RootCAs: ca.Pool(), ServerName: hostname, MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true},
 		sink:      ca.ServerTLS("127.0.0.1"),
 	}
 }

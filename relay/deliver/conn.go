@@ -217,6 +217,8 @@ func (s *conn) handshake(ctx context.Context, t target) error {
 		MinVersion: tls.VersionTLS12,
 		// Opportunistic TLS keeps listeners out; whom it is spoken with, nobody can know (RFC 7435).
 		InsecureSkipVerify: !required,
+		// Small records help who shows half a page; a message is of use when it is whole.
+		DynamicRecordSizingDisabled: true,
 	})
 	limited, cancel := context.WithTimeout(ctx, s.timeouts.Handshake)
 	defer cancel()

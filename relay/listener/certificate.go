@@ -20,6 +20,9 @@ type certificate struct {
 	checked   time.Time
 	pair      *tls.Certificate
 	err       error
+
+	// config is of all sessions: it holds the keys of the tickets with which a client resumes one (RFC 8446 §2.2).
+	config *tls.Config
 }
 
 // stamp tells whether a file is still the same one.
@@ -28,7 +31,20 @@ type stamp struct {
 	modified time.Time
 }
 
-func newCertificate() *certificate { return &certificate{err: errors.New("no certificate")} }
+func newCertificate() *certificate {
+	c := &certificate{err: errors.New("no certificate")}
+	c.config = &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair, err := c.current()
+			if pair == nil {
+				return nil, err
+			}
+			return pair, nil
+		},
+	}
+	return c
+}
 
 // use reads the pair from these files, now and whenever they change.
 func (c *certificate) use(certFile, keyFile string) {
@@ -87,18 +103,4 @@ func (c *certificate) stamps() (s [2]stamp) {
 		}
 	}
 	return s
-}
-
-// config is the TLS configuration of a server with this certificate.
-func (c *certificate) config() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			pair, err := c.current()
-			if pair == nil {
-				return nil, err
-			}
-			return pair, nil
-		},
-	}
 }

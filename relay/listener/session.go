@@ -192,7 +192,7 @@ func (s *session) greet() error {
 func (s *session) handshake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	c := tls.Server(s.conn, s.listener.certificate.config())
+	c := tls.Server(s.conn, s.listener.certificate.config)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -153,6 +154,31 @@ func TestCertificateIsReplaced(t *testing.T) {
 	r.ca = before
 	if err := tls.Client(p.Conn, r.tls()).Handshake(); err == nil {
 		t.Error("the old certificate is still in use")
+	}
+}
+
+// TestTLSIsResumed: a client that comes back need not shake hands at full length.
+func TestTLSIsResumed(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSOpportunistic, nil)
+	c := r.tls()
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	for _, want := range []bool{false, true} {
+		p := r.greeted()
+		p.do("STARTTLS", "220 ")
+		secured := tls.Client(p.Conn, c)
+		if err := secured.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		if got := secured.ConnectionState().DidResume; got != want {
+			t.Errorf("resumed: %t, want %t", got, want)
+		}
+		// The ticket comes with what is read next.
+		if _, err := fmt.Fprint(secured, "NOOP\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := secured.Read(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
