@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
 	"slices"
 	"strings"
@@ -53,7 +52,7 @@ func (r *Relay) filterMessage(ctx context.Context, s *settings, c *listener.Sess
 		BodySize: w.Written() - int64(len(header)),
 	}
 	if c.TLS != nil {
-		m.Client.TLSVersion, m.Client.Cipher = tls.VersionName(c.TLS.Version), tls.CipherSuiteName(c.TLS.CipherSuite)
+		m.Client.TLSVersion, m.Client.Cipher = c.TLS.Version, c.TLS.Cipher
 	}
 	for _, to := range c.Recipients {
 		m.Recipients = append(m.Recipients, to.Address)

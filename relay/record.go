@@ -2,9 +2,7 @@ package relay
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/postrider/postrider/relay/envelope"
@@ -111,7 +109,7 @@ func accepted(c *listener.Session, entries []envelope.Envelope) []event.Event {
 		n += len(entries[i].Recipients)
 	}
 	events := make([]event.Event, 0, n)
-	client, secured := c.Remote.String(), tlsName(c)
+	client, secured := c.Remote.String(), c.TLS.String()
 	for i := range entries {
 		e := &entries[i]
 		for j := range e.Recipients {
@@ -171,12 +169,4 @@ func reported(e *envelope.Envelope, made []notice, stored []envelope.Envelope) [
 		}
 	}
 	return events
-}
-
-// tlsName is the protocol and cipher of a session, empty in clear.
-func tlsName(c *listener.Session) string {
-	if c.TLS == nil {
-		return ""
-	}
-	return strings.ReplaceAll(tls.VersionName(c.TLS.Version), " ", "") + " " + tls.CipherSuiteName(c.TLS.CipherSuite)
 }

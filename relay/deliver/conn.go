@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"syscall"
 	"time"
 
@@ -226,8 +225,7 @@ func (s *conn) handshake(ctx context.Context, t target) error {
 	if err := secure.HandshakeContext(limited); err != nil {
 		return notSecure("TLS with %s: %v", t, err)
 	}
-	state := secure.ConnectionState()
-	s.tls = strings.ReplaceAll(tls.VersionName(state.Version), " ", "") + " " + tls.CipherSuiteName(state.CipherSuite)
+	s.tls = envelope.NewTLS(secure.ConnectionState()).String()
 	s.nc = secure
 	s.r.Reset(secure)
 	s.w.Reset(blockWriter{s})

@@ -12,7 +12,6 @@ package listener
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -64,7 +63,7 @@ type Session struct {
 	// ESMTP says that the peer said EHLO.
 	ESMTP bool
 	// TLS is nil in clear.
-	TLS *tls.ConnectionState
+	TLS *envelope.TLS
 	// User is the name of whom the peer proved to be; empty when it did not authenticate.
 	User string
 	// Trusted is what Settings.Trusted said about Remote when the transaction began.

@@ -196,8 +196,7 @@ func (s *session) handshake(ctx context.Context) error {
 	if err := c.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	state := c.ConnectionState()
-	s.TLS = &state
+	s.TLS = envelope.NewTLS(c.ConnectionState())
 	s.use(c)
 	return nil
 }

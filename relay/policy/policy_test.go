@@ -349,7 +349,7 @@ func TestMissing(t *testing.T) {
 }
 
 func TestReceived(t *testing.T) {
-	secured := &tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
+	secured := envelope.NewTLS(tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256})
 	full := Trace{
 		ID: "0abc", Hostname: "mx.example.com", Helo: "client.example.net", Remote: netip.MustParseAddr("192.0.2.1"),
 		ESMTP: true, User: "alice", TLS: secured, Recipients: []envelope.Recipient{{Address: "b@example.org"}},

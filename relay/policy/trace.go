@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"crypto/tls"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -26,7 +25,7 @@ type Trace struct {
 	ESMTP bool
 	UTF8  bool
 	User  string
-	TLS   *tls.ConnectionState
+	TLS   *envelope.TLS
 	// Recipients: a single one is named. Several are not, because each would learn of the others.
 	Recipients []envelope.Recipient
 	// Priority is named unless it is 0 (RFC 6710 §7).
@@ -41,7 +40,7 @@ func (t Trace) Received() []byte {
 		words = append(words, "from "+t.Helo+" ("+envelope.Literal(t.Remote)+")")
 	}
 	if t.TLS != nil {
-		words = append(words, "(using "+tlsVersion(t.TLS)+" with cipher "+tls.CipherSuiteName(t.TLS.CipherSuite)+")")
+		words = append(words, "(using "+t.TLS.Version+" with cipher "+t.TLS.Cipher+")")
 	}
 	words = append(words, "by "+t.Hostname+" (Postrider)", "with "+t.protocol()+" id "+string(t.ID))
 	if len(t.Recipients) == 1 {
@@ -70,8 +69,4 @@ func (t Trace) protocol() string {
 		name += "A"
 	}
 	return name
-}
-
-func tlsVersion(state *tls.ConnectionState) string {
-	return strings.ReplaceAll(tls.VersionName(state.Version), " ", "")
 }

@@ -387,6 +387,31 @@ func TestDamagedSegmentsStay(t *testing.T) {
 	}
 }
 
+// TestBodiesOfNobodyStay: a place in a segment that no message names is reported once, and keeps nothing else from
+// being tidied.
+func TestBodiesOfNobodyStay(t *testing.T) {
+	o := small(vfs.NewMem())
+	var told []Event
+	o.OnEvent = func(e Event) { told = append(told, e) }
+	s := open(t, o)
+	defer s.Close()
+	all := large(t, s, 200<<10, 24)
+	orphan := all[1]
+	must(t, s.batch(synced, func(tx *tx) error { tx.delete(metaKey(orphan.ID)); return nil }))
+	deliver(t, s, slices.Concat(all[2:12], all[13:])...)
+	wait(s, calm)
+	for range 5 {
+		must(t, s.Tidy(t.Context()))
+	}
+	first, second := bodyOf(t, s, all[0].ID), bodyOf(t, s, all[12].ID)
+	if first.segment == 1 || second.segment == 2 {
+		t.Errorf("what lives stands in %d and %d", first.segment, second.segment)
+	}
+	if files := segmentFiles(t, s); !slices.Contains(files, "000001.seg") || slices.Contains(files, "000002.seg") || len(told) != 1 {
+		t.Errorf("segments %v, told %v", files, told)
+	}
+}
+
 // flipAt changes an octet of a body.
 func flipAt(t *testing.T, s *Store, p bodyPlace, at int64) {
 	t.Helper()

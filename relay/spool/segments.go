@@ -204,10 +204,13 @@ func (g *segments) pick(f func(*segment) bool) []int64 {
 	return numbers
 }
 
-func (g *segments) stick(number int64) {
+// stick keeps a segment as it is, and says whether that is new.
+func (g *segments) stick(number int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	was := g.all[number].stuck
 	g.all[number].stuck = true
+	return !was
 }
 
 func (g *segments) forget(number int64) {

@@ -37,14 +37,8 @@ func (s *Store) Tidy(ctx context.Context) error {
 // only one that is synced ends a message.
 func (s *Store) removeDead() error {
 	for _, number := range s.segments.pick(func(g *segment) bool { return g.live <= 0 }) {
-		empty := true
-		err := bodies(s.db, number, func(envelope.ID, int64) error { empty = false; return nil })
-		if err == nil && !empty {
-			s.logger.event(RecordDamaged, fmt.Sprintf("%s is counted as empty, and is not: it is kept", segmentName(number)))
-			s.segments.stick(number)
-			continue
-		}
-		if err == nil {
+		kept, err := s.keepUnless(number, "is counted as empty")
+		if err == nil && !kept {
 			err = s.removeSegment(number)
 		}
 		if err != nil {
@@ -52,6 +46,15 @@ func (s *Store) removeDead() error {
 		}
 	}
 	return nil
+}
+
+// keepUnless leaves a segment as it is for ever if there are bodies in it, against what is claimed of it.
+func (s *Store) keepUnless(number int64, claim string) (kept bool, err error) {
+	err = bodies(s.db, number, func(envelope.ID, int64) error { kept = true; return nil })
+	if kept && s.segments.stick(number) {
+		s.logger.event(RecordDamaged, fmt.Sprintf("%s %s, and is not empty: it is kept", segmentName(number), claim))
+	}
+	return kept, err
 }
 
 func (s *Store) removeSegment(number int64) error {
@@ -86,7 +89,9 @@ func (s *Store) rewrite(ctx context.Context, number int64) error {
 			return fmt.Errorf("spool: rewrite %s: %w", segmentName(number), err)
 		}
 	}
-	return nil
+	// A body that no message names would be looked at for ever, and nothing else would be tidied.
+	_, err = s.keepUnless(number, "was rewritten")
+	return err
 }
 
 // move copies one body to another segment and, once the copy is on stable storage, lets the message name that one. A
