@@ -160,13 +160,11 @@ func ledgerReadings() []gauge {
 				p(float64(s.ledger.Suppressed), "suppressed")
 				p(float64(s.ledger.Removed), "removed")
 			}),
-		counter("postrider_ledger_handed_recipients_total", "Recipients that came from other pods or went to them since the spool was made, by direction: in or out.",
-			[]string{"direction"}, func(s *sight, p put) {
-				p(float64(s.ledger.HandedIn), "in")
-				p(float64(s.ledger.HandedOut), "out")
+		number("postrider_ledger_difference_recipients", "Accepted recipients that are neither in the queue nor settled; 0 unless the books are wrong.",
+			func(s *sight) float64 {
+				l := s.ledger
+				return float64(l.Accepted - l.Delivered - l.Queued - l.Failed - l.Suppressed - l.Removed)
 			}),
-		number("postrider_ledger_difference_recipients", "Recipients accepted or handed in that are neither in the queue nor settled nor handed out; 0 unless the books are wrong.",
-			func(s *sight) float64 { return float64(s.ledger.Difference()) }),
 		counter("postrider_journal_events_dropped_total", "Events that trace will not know of, for the journal could not be written.",
 			nil, func(s *sight, p put) { p(float64(s.relay.journal.Dropped())) }),
 	}
@@ -198,6 +196,8 @@ func configReadings() []gauge {
 			func(s *sight) float64 { return float64(s.relay.generation()) }),
 		number("postrider_config_rejected", "Whether a newer configuration could not be taken up (1) or not (0).",
 			func(s *sight) float64 { return truth(s.relay.configError.Load() != nil) }),
+		number("postrider_ready", "Whether mail may be sent to the pod (1) or not (0): its self-test is passed, and it is not stopping.",
+			func(s *sight) float64 { return truth(s.relay.Ready() == nil) }),
 		labelledBy("postrider_listener_up", "Whether a listener listens, with the certificate it needs (1), or not (0).", []string{"listener"},
 			func(s *sight, p put) {
 				for _, l := range s.listeners {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,8 +178,27 @@ func (p *ports) status() []status.Listener {
 	return all
 }
 
-// ready says why mail could not come in: no port is open. One port without a certificate does not take the others
-// out of service.
+// complete says which port does not listen, or lacks its certificate; nil when none does.
+func (p *ports) complete() error {
+	s := p.relay.settings.Load()
+	listeners := p.status()
+	if len(listeners) < len(s.config.Relay.Listeners) {
+		return errors.New("not every listener was started yet")
+	}
+	for i, l := range s.config.Relay.Listeners {
+		is := listeners[i]
+		if is.Name != l.Name {
+			return errors.New("the listeners are changing")
+		}
+		if is.Address == "" || l.TLS != config.TLSNone && is.CertificateExpires == nil {
+			return fmt.Errorf("listener %s does not serve as it should: %s", l.Name, cmp.Or(is.Error, "its port is not open yet"))
+		}
+	}
+	return nil
+}
+
+// ready says why mail could not come in: no port is open. A port that is added later, without a certificate, does not
+// take the others out of service.
 func (p *ports) ready() error {
 	var why error
 	for _, l := range p.status() {

@@ -101,6 +101,7 @@ type Relay struct {
 	relieve func()
 	// configError says why a newer configuration is not in force.
 	configError atomic.Pointer[string]
+	selfTest    selfTest
 	stopping    atomic.Bool
 }
 
@@ -187,6 +188,7 @@ func (r *Relay) run(ctx context.Context) error {
 	work.Go(func() error { r.tidy(working); return nil })
 	work.Go(func() error { return r.hops.Run(working) })
 	work.Go(func() error { r.verifySpool(working); return nil })
+	work.Go(func() error { r.prove(working); return nil })
 	r.startAttempts(ctx, working, &work)
 	work.Go(func() error { defer stop(); return r.schedule.Run(working) })
 
@@ -273,8 +275,8 @@ func (r *Relay) Ready() error {
 	switch {
 	case r.stopping.Load():
 		return errors.New("stopping")
-	case r.settings.Load() == nil:
-		return fmt.Errorf("no configuration is in force yet: %s", r.whyNoConfig())
+	case r.selfTest.result() != nil:
+		return r.selfTest.result()
 	default:
 		return r.ports.ready()
 	}

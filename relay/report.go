@@ -24,6 +24,7 @@ func (r *Relay) Status() status.Status {
 		Version:         r.options.Version,
 		Started:         r.started,
 		Queue:           queueOf(r.spool.Totals(), r.spool.Oldest()),
+		DiskLow:         r.pressure.lowDisk.Load(),
 		Slowest:         r.slowest(),
 		Ledger:          status.Ledger(r.spool.Ledger()),
 		Listeners:       r.ports.status(),
@@ -33,6 +34,9 @@ func (r *Relay) Status() status.Status {
 	}
 	if why := r.configError.Load(); why != nil {
 		st.ConfigError = *why
+	}
+	if err := r.Ready(); err != nil {
+		st.NotReady = err.Error()
 	}
 	if s != nil {
 		st.Generation = s.config.Generation

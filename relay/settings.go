@@ -57,6 +57,9 @@ func newSettings(c *config.Config, before *settings, limiter policy.Limiter, hop
 	if err != nil {
 		return nil, fmt.Errorf("access: %w", err)
 	}
+	if err := s.policy.OpenRelay(); err != nil {
+		return nil, fmt.Errorf("access: %w", err)
+	}
 	s.signers = dkim.New(c.Domains, c.Path)
 	return s, nil
 }

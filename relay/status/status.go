@@ -12,9 +12,13 @@ type Status struct {
 	// Generation is that of the configuration in force; 0 when there is none.
 	Generation int64 `json:"generation"`
 	// ConfigError says why a newer configuration is not in force; empty when there is none.
-	ConfigError string    `json:"configError,omitempty"`
-	Started     time.Time `json:"started"`
-	Queue       Queue     `json:"queue"`
+	ConfigError string `json:"configError,omitempty"`
+	// NotReady says why the pod should not be sent mail; empty when it should.
+	NotReady string    `json:"notReady,omitempty"`
+	Started  time.Time `json:"started"`
+	Queue    Queue     `json:"queue"`
+	// DiskLow says that the disk is below its reserve: mail is delivered, and none accepted.
+	DiskLow bool `json:"diskLow,omitempty"`
 	// Slowest are up to ten destinations whose mail waits longest.
 	Slowest   []Destination `json:"slowest,omitempty"`
 	Ledger    Ledger        `json:"ledger"`
@@ -103,13 +107,10 @@ type Ledger struct {
 	HandedOut int64 `json:"handedOut,omitempty"`
 }
 
-// Difference is how many recipients came in of which the books do not know where they are.
-func (l Ledger) Difference() int64 {
-	return l.Accepted + l.HandedIn - l.Delivered - l.Queued - l.Failed - l.Suppressed - l.Removed - l.HandedOut
-}
-
 // Balanced says that the books are right.
-func (l Ledger) Balanced() bool { return l.Difference() == 0 }
+func (l Ledger) Balanced() bool {
+	return l.Accepted+l.HandedIn == l.Delivered+l.Queued+l.Failed+l.Suppressed+l.Removed+l.HandedOut
+}
 
 // Listener is one port as it is.
 type Listener struct {
