@@ -21,6 +21,8 @@ const (
 	ConditionUpstreamReady = "UpstreamReady"
 	// ConditionTLSReady says that the listeners' certificates are valid (MailRelay).
 	ConditionTLSReady = "TLSReady"
+	// ConditionPTRVerified says that the egress addresses have names that lead back to them (MailRelay).
+	ConditionPTRVerified = "PTRVerified"
 
 	// ConditionAccepted says that what the object refers to takes it (SendingDomain, RateLimitPolicy).
 	ConditionAccepted = "Accepted"
@@ -56,6 +58,7 @@ const (
 	ReasonRolloutStuck             = "RolloutStuck"
 	ReasonHealthy                  = "Healthy"
 	ReasonBacklogged               = "Backlogged"
+	ReasonDiskPressure             = "DiskPressure"
 	ReasonStatusUnavailable        = "StatusUnavailable"
 	ReasonStrandedMail             = "StrandedMail"
 	ReasonHandingOff               = "HandingOff"
@@ -69,6 +72,8 @@ const (
 	ReasonSecretInvalid            = "SecretInvalid"
 	ReasonCredentialsPresent       = "CredentialsPresent"
 	ReasonPaused                   = "Paused"
+	ReasonForwardConfirmed         = "ForwardConfirmed"
+	ReasonUnknown                  = "Unknown"
 )
 
 // Reasons of a SendingDomain's conditions. Those of the verified conditions are the RecordResults.

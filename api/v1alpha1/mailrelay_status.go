@@ -6,8 +6,8 @@ import (
 
 // MailRelayStatus is what a relay is.
 type MailRelayStatus struct {
-	// conditions are Ready, Available, QueueHealthy, ConfigCurrent, TLSReady, UpstreamReady, and, only while
-	// they are true, Reconciling, Stalled and Paused.
+	// conditions are Ready, Available, QueueHealthy, ConfigCurrent, TLSReady, UpstreamReady, PTRVerified where there are egress
+	// addresses, and, only while they are true, Reconciling, Stalled, Draining and Paused.
 	// +kubebuilder:validation:MaxItems=16
 	// +listType=map
 	// +listMapKey=type

@@ -18,6 +18,8 @@ import (
 // +kubebuilder:printcolumn:name="Oldest",type=date,JSONPath=`.status.queue.oldestMessageTime`,description="How long the oldest message has been in the queue"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Deferred",type=integer,JSONPath=`.status.queue.deferred`,priority=1,description="Recipients tried at least once"
+// +kubebuilder:printcolumn:name="Draining",type=string,JSONPath=`.status.draining.step`,priority=1,description="How far the emptying of a pod is"
+// +kubebuilder:printcolumn:name="PTR",type=string,JSONPath=`.status.conditions[?(@.type=="PTRVerified")].reason`,priority=1,description="Whether the egress addresses have names that lead back to them"
 // +kubebuilder:printcolumn:name="TLS",type=string,JSONPath=`.status.conditions[?(@.type=="TLSReady")].status`,priority=1,description="Whether the listeners have valid certificates"
 // +kubebuilder:printcolumn:name="Endpoint",type=string,JSONPath=`.status.endpoint`,priority=1,description="Where clients connect"
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.version`,priority=1,description="Version of the relay pods"

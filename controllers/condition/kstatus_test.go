@@ -1,6 +1,7 @@
 package condition
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -14,8 +15,11 @@ import (
 	"github.com/postrider/postrider/api/v1alpha1"
 )
 
-// kstatus computes what tools such as kubectl apply --wait and Flux make of an object.
-func kstatus(t *testing.T, object runtime.Object) status.Status {
+// tools are those that read conditions to tell whether an object is as its spec asks.
+type tools struct{ argocd argocd }
+
+// read are an object's fields as a tool gets them.
+func read(t *testing.T, object runtime.Object) *unstructured.Unstructured {
 	t.Helper()
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
@@ -23,6 +27,12 @@ func kstatus(t *testing.T, object runtime.Object) status.Status {
 	}
 	u := &unstructured.Unstructured{Object: content}
 	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MailRelay"))
+	return u
+}
+
+// kstatus computes what kubectl apply --wait, Flux and others make of an object.
+func kstatus(t *testing.T, u *unstructured.Unstructured) status.Status {
+	t.Helper()
 	result, err := status.Compute(u)
 	if err != nil {
 		t.Fatal(err)
@@ -30,25 +40,48 @@ func kstatus(t *testing.T, object runtime.Object) status.Status {
 	return result.Status
 }
 
-// consistent checks what every set of conditions must hold to.
-func consistent(conditions []metav1.Condition) error {
-	ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
-	reconciling := meta.FindStatusCondition(conditions, v1alpha1.ConditionReconciling)
-	stalled := meta.FindStatusCondition(conditions, v1alpha1.ConditionStalled)
-	switch {
-	case ready == nil:
-		return fmt.Errorf("there is no Ready")
-	case reconciling != nil && reconciling.Status != metav1.ConditionTrue, stalled != nil && stalled.Status != metav1.ConditionTrue:
-		return fmt.Errorf("Reconciling or Stalled stands there without being true")
-	case reconciling != nil && stalled != nil:
-		return fmt.Errorf("Reconciling and Stalled stand together")
-	case stalled != nil && ready.Status != metav1.ConditionFalse:
-		return fmt.Errorf("Stalled, and Ready is %s", ready.Status)
-	case ready.Status == metav1.ConditionUnknown && reconciling == nil:
-		return fmt.Errorf("Ready is unknown without Reconciling")
+// argoSays is Argo CD's word for each of kstatus's.
+func argoSays(s status.Status) string {
+	switch s {
+	case status.CurrentStatus:
+		return "Healthy"
+	case status.FailedStatus:
+		return "Degraded"
+	default:
+		return "Progressing"
 	}
+}
+
+// agree checks that all tools say of an object that was observed just now what its conditions mean.
+func (tools tools) agree(t *testing.T, object runtime.Object, conditions []metav1.Condition) error {
+	t.Helper()
+	u := read(t, object)
+	if err := errors.Join(consistent(conditions), fluxRules(conditions, u.GetGeneration(), u.GetGeneration())); err != nil {
+		return err
+	}
+	want := expected(conditions)
+	if got := kstatus(t, u); got != want {
+		return fmt.Errorf("kstatus says %s, want %s: %+v", got, want, conditions)
+	}
+	health, message := tools.argocd.health(t, u)
+	wanted := argoSays(want)
+	if meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionPaused) {
+		wanted = "Suspended"
+	}
+	if health != wanted || message == "" {
+		return fmt.Errorf("Argo CD says %s (%s), want %s: %+v", health, message, wanted, conditions)
+	}
+	return nil
+}
+
+// consistent checks what every set of conditions must hold to besides what Flux asks for.
+func consistent(conditions []metav1.Condition) error {
 	for _, c := range conditions {
-		if c.Reason == "" || c.ObservedGeneration == 0 || c.LastTransitionTime.IsZero() || c.Message == "" && c.Status != metav1.ConditionTrue {
+		passing := c.Type == v1alpha1.ConditionReconciling || c.Type == v1alpha1.ConditionStalled || c.Type == v1alpha1.ConditionPaused
+		switch {
+		case passing && c.Status != metav1.ConditionTrue:
+			return fmt.Errorf("%s stands there without being true", c.Type)
+		case c.Reason == "" || c.LastTransitionTime.IsZero() || c.Message == "" && c.Status != metav1.ConditionTrue:
 			return fmt.Errorf("%s is incomplete: %+v", c.Type, c)
 		}
 	}
@@ -73,6 +106,8 @@ func TestEveryMailRelayIsConsistent(t *testing.T) {
 		func(o *MailRelay) { o.Pods[0].Updated = false },
 		func(o *MailRelay) { o.Pods[1].Surplus = true },
 		func(o *MailRelay) { o.Pods[1].Status = nil },
+		func(o *MailRelay) { o.Pods[0].Status.DiskLow = true },
+		func(o *MailRelay) { o.Reverse = Reverse{"Unknown", "no answer"} },
 		func(o *MailRelay) { o.Pods[0].Created = now.Add(-time.Hour) },
 		func(o *MailRelay) { o.Refused = "it says no" },
 		func(o *MailRelay) { o.Deleting = true },
@@ -81,6 +116,7 @@ func TestEveryMailRelayIsConsistent(t *testing.T) {
 		func(o *MailRelay) { o.Generation = 8 },
 		func(o *MailRelay) { o.Relay.Status.Conditions = was(v1alpha1.ReasonRollingOut) },
 	}
+	with := tools{newArgoCD(t)}
 	for set := range 1 << len(faults) {
 		o := observed(func(*MailRelay) {})
 		for i, fault := range faults {
@@ -90,11 +126,8 @@ func TestEveryMailRelayIsConsistent(t *testing.T) {
 		}
 		o.Relay.Status.Conditions = o.Conditions()
 		o.Relay.Status.ObservedGeneration = o.Relay.Generation
-		if err := consistent(o.Relay.Status.Conditions); err != nil {
+		if err := with.agree(t, o.Relay, o.Relay.Status.Conditions); err != nil {
 			t.Fatalf("faults %b: %v", set, err)
-		}
-		if got, want := kstatus(t, o.Relay), expected(o.Relay.Status.Conditions); got != want {
-			t.Fatalf("faults %b: kstatus says %s, want %s: %+v", set, got, want, o.Relay.Status.Conditions)
 		}
 	}
 }
@@ -108,6 +141,7 @@ func TestEverySendingDomainIsConsistent(t *testing.T) {
 		func(o *SendingDomain) { o.Active = false },
 		func(o *SendingDomain) { o.Domain.Spec.DKIM.Signing = v1alpha1.SigningDisabled },
 	}
+	with := tools{newArgoCD(t)}
 	for set := range 1 << len(faults) {
 		o := domain(func(*SendingDomain) {})
 		for i, fault := range faults {
@@ -117,25 +151,52 @@ func TestEverySendingDomainIsConsistent(t *testing.T) {
 		}
 		o.Domain.Status.Conditions = o.Conditions()
 		o.Domain.Status.ObservedGeneration = o.Domain.Generation
-		if err := consistent(o.Domain.Status.Conditions); err != nil {
+		if err := with.agree(t, o.Domain, o.Domain.Status.Conditions); err != nil {
 			t.Fatalf("faults %b: %v", set, err)
-		}
-		if got, want := kstatus(t, o.Domain), expected(o.Domain.Status.Conditions); got != want {
-			t.Fatalf("faults %b: kstatus says %s, want %s", set, got, want)
 		}
 	}
 }
 
-// An object that the operator has not seen yet is not current, and neither is one whose spec has changed since.
-func TestUnseenIsNotCurrent(t *testing.T) {
-	o := observed(func(*MailRelay) {})
-	o.Relay.Status.ObservedGeneration = -1
-	if got := kstatus(t, o.Relay); got != status.InProgressStatus {
-		t.Errorf("without a status: %s", got)
+func TestEveryRateLimitPolicyIsConsistent(t *testing.T) {
+	with := tools{newArgoCD(t)}
+	for _, missing := range [][]string{nil, {"MailRelay gone"}} {
+		for _, waiting := range [][]string{nil, {"outbound-0 has generation 3."}} {
+			for relays := range 2 {
+				o := policy(func(o *RateLimitPolicy) { o.Missing, o.Waiting, o.Relays = missing, waiting, relays })
+				o.Policy.Status.Conditions, o.Policy.Status.ObservedGeneration = o.Conditions(), o.Policy.Generation
+				if err := with.agree(t, o.Policy, o.Policy.Status.Conditions); err != nil {
+					t.Errorf("missing %v, waiting %v, %d relays: %v", missing, waiting, relays, err)
+				}
+			}
+		}
 	}
-	o.Relay.Status.Conditions = o.Conditions()
-	o.Relay.Status.ObservedGeneration = o.Relay.Generation - 1
-	if got := kstatus(t, o.Relay); got != status.InProgressStatus {
-		t.Errorf("with an old status: %s", got)
+}
+
+// An object that the operator has not seen yet is not current, and neither is one whose spec has changed since, or one that
+// is being deleted.
+func TestUnseenIsNotCurrent(t *testing.T) {
+	argocd := newArgoCD(t)
+	tests := map[string]struct {
+		change func(r *v1alpha1.MailRelay)
+		want   status.Status
+	}{
+		"no status":     {func(r *v1alpha1.MailRelay) { r.Status = v1alpha1.MailRelayStatus{ObservedGeneration: -1} }, status.InProgressStatus},
+		"an old status": {func(r *v1alpha1.MailRelay) { r.Status.ObservedGeneration-- }, status.InProgressStatus},
+		"going":         {func(r *v1alpha1.MailRelay) { r.DeletionTimestamp = &metav1.Time{Time: now} }, status.TerminatingStatus},
+		"current":       {func(*v1alpha1.MailRelay) {}, status.CurrentStatus},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := observed(func(*MailRelay) {})
+			o.Relay.Status.Conditions, o.Relay.Status.ObservedGeneration = o.Conditions(), o.Relay.Generation
+			test.change(o.Relay)
+			u := read(t, o.Relay)
+			if got := kstatus(t, u); got != test.want {
+				t.Errorf("kstatus says %s", got)
+			}
+			if health, _ := argocd.health(t, u); health != argoSays(test.want) {
+				t.Errorf("Argo CD says %s", health)
+			}
+		})
 	}
 }

@@ -34,6 +34,8 @@ type MailRelay struct {
 	Overdue   bool
 	// Stranded are the claims without a pod that hold mail, or may.
 	Stranded []string
+	// Reverse is the verdict on the names of egress addresses; empty without any.
+	Reverse Reverse
 }
 
 // Pod is one relay pod.
@@ -95,6 +97,7 @@ func (o *MailRelay) Conditions() []metav1.Condition {
 		{v1alpha1.ConditionConfigCurrent, o.configCurrent()},
 		{v1alpha1.ConditionTLSReady, o.tlsReady()},
 		{v1alpha1.ConditionUpstreamReady, o.upstreamReady()},
+		{v1alpha1.ConditionPTRVerified, o.ptrVerified()},
 	})
 }
 

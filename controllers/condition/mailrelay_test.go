@@ -134,6 +134,19 @@ func TestMailRelay(t *testing.T) {
 			o.Pods[1].Status.Slowest = []status.Destination{{Queue: status.Queue{Oldest: ago(99 * time.Hour)}, Reason: status.Held}}
 		}, wanted{"QueueHealthy": "True/Healthy"}},
 
+		"an address without a name": {func(o *MailRelay) { o.Reverse = Reverse{"Missing", "x"} }, wanted{
+			"PTRVerified": "False/Missing", "Ready": "True/Serving",
+		}},
+		"names that nobody knows": {func(o *MailRelay) { o.Reverse = Reverse{"Unknown", "x"} }, wanted{
+			"PTRVerified": "Unknown/Unknown", "Ready": "True/Serving", "Reconciling": "",
+		}},
+		"a full disk": {func(o *MailRelay) { o.Pods[1].Status.DiskLow = true }, wanted{
+			"QueueHealthy": "False/DiskPressure", "Ready": "True/Serving",
+		}},
+		"a full disk beside an unreachable pod": {func(o *MailRelay) { o.Pods[0].Status, o.Pods[1].Status.DiskLow = nil, true }, wanted{
+			"QueueHealthy": "False/DiskPressure",
+		}},
+
 		"no certificate yet": {func(o *MailRelay) { o.Secrets = []Secret{{Use: UseTLS, Problem: "x", Missing: true}} }, wanted{
 			"TLSReady": "False/Pending", "Ready": "False/InvalidReference",
 		}},
@@ -183,6 +196,12 @@ func TestMessages(t *testing.T) {
 			o.Pods[0].Ready = false
 			o.Pods[0].Status.Listeners = []status.Listener{{Name: "smtps", Error: "no certificate"}}
 		}, "Ready", "1 of 2 pods serve. Listener smtps of outbound-0: no certificate."},
+		"self-test": {func(o *MailRelay) {
+			o.Pods[0].Ready, o.Pods[0].Status.NotReady = false, "the spool takes no writes"
+		}, "Ready", "1 of 2 pods serve. outbound-0: the spool takes no writes."},
+		"self-test, for long": {func(o *MailRelay) {
+			o.Pods[0].Ready, o.Pods[0].Created, o.Pods[0].Status.NotReady = false, now.Add(-time.Hour), "the spool takes no writes"
+		}, "Stalled", "in ten minutes. It says: the spool takes no writes. See kubectl describe pod outbound-0."},
 		"kept users": {func(o *MailRelay) {
 			o.Secrets = []Secret{{Use: UseUsers, Problem: "The Secret smtp-users is gone.", Kept: true}}
 		}, "Ready", "smtp-users is gone. The last good copy is in use."},

@@ -12,8 +12,8 @@ import (
 // backlogAfter is the age of a backlog where the relay sends no delay warnings.
 const backlogAfter = 4 * time.Hour
 
-// queueHealthy says that mail flows: no destination's oldest message has waited longer than the delay warning
-// takes. A pod that cannot be asked makes it unknown.
+// queueHealthy says that mail flows: no disk is full, and no destination's oldest message has waited longer than the delay
+// warning takes. A pod that cannot be asked makes it unknown.
 func (o *MailRelay) queueHealthy() decision {
 	if len(o.Stranded) > 0 {
 		return no(v1alpha1.ReasonStrandedMail, "These volume claims hold mail, or may, and have no pod that delivers it: "+strings.Join(o.Stranded, ", ")+
@@ -22,6 +22,10 @@ func (o *MailRelay) queueHealthy() decision {
 	if len(o.Pods) == 0 {
 		return unknown(v1alpha1.ReasonStatusUnavailable, "There is no pod that could be asked.")
 	}
+	if names := o.fullDisks(); len(names) > 0 {
+		return no(v1alpha1.ReasonDiskPressure, "The volumes of these pods are almost full: "+strings.Join(names, ", ")+". They deliver what they have and accept "+
+			"nothing. Raise spec.queue.storage.size, or see what fills the queue.")
+	}
 	if names := o.unreachable(); len(names) > 0 {
 		return unknown(v1alpha1.ReasonStatusUnavailable, "What these pods hold is not known: "+strings.Join(names, ", ")+".")
 	}
@@ -29,6 +33,17 @@ func (o *MailRelay) queueHealthy() decision {
 		return no(v1alpha1.ReasonBacklogged, fmt.Sprintf("Mail for %s has waited since %s in %s: %s.", d.Domain, d.Oldest.UTC().Format(time.RFC3339), pod, d.Reason))
 	}
 	return yes(v1alpha1.ReasonHealthy, "Mail flows.")
+}
+
+// fullDisks names the pods that accept nothing for want of room.
+func (o *MailRelay) fullDisks() []string {
+	var names []string
+	for _, p := range o.Pods {
+		if p.Status != nil && p.Status.DiskLow {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // backlog is the destination whose mail has waited longest, if that is too long. Mail that an admin holds is

@@ -35,11 +35,14 @@ func (o *MailRelay) ready() decision {
 	return yes(v1alpha1.ReasonServing, message)
 }
 
-// whyNot adds what the first listener that is not well says of itself.
+// whyNot adds what the first pod says that should not be sent mail, or the first listener that is not well.
 func (o *MailRelay) whyNot() string {
 	for _, p := range o.Pods {
 		if p.Status == nil || p.Surplus {
 			continue
+		}
+		if p.Status.NotReady != "" {
+			return fmt.Sprintf(" %s: %s.", p.Name, p.Status.NotReady)
 		}
 		for _, l := range p.Status.Listeners {
 			if l.Error != "" {

@@ -20,8 +20,16 @@ func (o *MailRelay) stalled() decision {
 	}
 	for _, p := range o.Pods {
 		if p.Updated && !p.Ready && !p.Surplus && o.Now.Sub(p.Created) > stuckAfter {
-			return yes(v1alpha1.ReasonRolloutStuck, fmt.Sprintf("Pod %s has not become ready in ten minutes. See kubectl describe pod %s.", p.Name, p.Name))
+			return yes(v1alpha1.ReasonRolloutStuck, fmt.Sprintf("Pod %s has not become ready in ten minutes.%s See kubectl describe pod %s.", p.Name, p.says(), p.Name))
 		}
 	}
 	return decision{}
+}
+
+// says is what a pod says of itself that should not be sent mail.
+func (p Pod) says() string {
+	if p.Status == nil || p.Status.NotReady == "" {
+		return ""
+	}
+	return " It says: " + p.Status.NotReady + "."
 }

@@ -18,9 +18,8 @@ const (
 	bumpOwner = "postrider-bump"
 	// bumpAgain is how soon the kubelet is told again: the first time it may not have seen the change itself.
 	bumpAgain = 2 * time.Second
-	// bumpRest is the pace for a pod that does not follow.
-	bumpRest  = time.Minute
-	bumpQuick = 5
+	// bumps is how often it is told of a generation. What still lacks it then, the kubelet brings by itself.
+	bumps = 5
 )
 
 // bump is the value of the annotation.
@@ -48,11 +47,7 @@ func (b bump) next(generation int64, now time.Time) (bump, bool) {
 	if b.generation != generation {
 		return bump{generation: generation, count: 1, at: now}, true
 	}
-	pause := bumpAgain
-	if b.count >= bumpQuick {
-		pause = bumpRest
-	}
-	if now.Sub(b.at) < pause {
+	if b.count >= bumps || now.Sub(b.at) < bumpAgain {
 		return b, false
 	}
 	return bump{generation: generation, count: b.count + 1, at: now}, true

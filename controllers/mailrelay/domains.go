@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/claim"
@@ -29,39 +30,43 @@ func (p *pass) domains(ctx context.Context) ([]render.Domain, error) {
 	}
 	list.Items = slices.DeleteFunc(list.Items, func(d v1alpha1.SendingDomain) bool { return d.DeletionTimestamp != nil })
 	var domains []render.Domain
+	all := map[types.UID]signing{}
 	for _, d := range claim.Owners(list.Items) {
-		keys, err := p.keys(ctx, d)
+		signs, err := p.signing(ctx, d)
 		if err != nil {
 			return nil, err
 		}
-		domains = append(domains, render.Domain{SendingDomain: d, Keys: keys})
+		all[d.UID] = signs
+		domains = append(domains, render.Domain{SendingDomain: d, Keys: signs.keys})
 	}
+	p.memory.signing = all
 	return domains, nil
 }
 
-// keys are those of the active set. Where the Secret does not have them any more, those that signed last stay:
+// signing are the keys of the active set. Where the Secret does not have them any more, those that signed last stay:
 // mail is never unsigned because a Secret is gone.
-func (p *pass) keys(ctx context.Context, d *v1alpha1.SendingDomain) ([]render.Key, error) {
-	active := dkimkey.SetOf(d.Status.DKIM.ActiveSelector)
-	if active == "" || d.Spec.DKIM.Signing == v1alpha1.SigningDisabled {
-		return nil, nil
+func (p *pass) signing(ctx context.Context, d *v1alpha1.SendingDomain) (signing, error) {
+	active, last := dkimkey.SetOf(d.Status.DKIM.ActiveSelector), p.memory.signing[d.UID]
+	switch {
+	case active == "" || d.Spec.DKIM.Signing == v1alpha1.SigningDisabled:
+		return signing{}, nil
+	case last.set == active && slices.Equal(last.algorithms, d.Spec.DKIM.Algorithms):
+		return last, nil
 	}
 	keys, err := p.storedKeys(ctx, d, active)
-	if err != nil {
-		return nil, err
+	if err != nil || len(keys) > 0 {
+		return signing{set: active, algorithms: d.Spec.DKIM.Algorithms, keys: keys}, err
 	}
-	if len(keys) == 0 {
-		log.FromContext(ctx).Info("the Secret lacks the DKIM keys that sign; the last ones stay in use", "sendingDomain", d.Name, "set", active)
-		if keys = p.memory.keys[d.UID]; len(keys) == 0 {
-			keys, err = p.lastKeys(ctx, d)
-		}
+	log.FromContext(ctx).Info("the Secret lacks the DKIM keys that sign; the last ones stay in use", "sendingDomain", d.Name, "set", active)
+	if keys = last.keys; len(keys) == 0 {
+		keys, err = p.lastKeys(ctx, d)
 	}
-	p.memory.keys[d.UID] = keys
-	return keys, err
+	return signing{keys: keys}, err
 }
 
+// storedKeys are those of a set as the Secret has them; none when it has not.
 func (p *pass) storedKeys(ctx context.Context, d *v1alpha1.SendingDomain, active string) ([]render.Key, error) {
-	data, _, err := p.Secrets.Data(ctx, d.Namespace, dkimkey.SecretName(d.Name))
+	data, _, err := p.Secrets.Fresh(ctx, d.Namespace, dkimkey.SecretName(d.Name))
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/render"
 )
 
@@ -25,8 +26,19 @@ type memory struct {
 	ending bool
 	// released says that the relay was let go. Until the cache knows, it must not be taken up again.
 	released bool
-	// keys are those that signed last, by SendingDomain.
-	keys map[types.UID][]render.Key
+	// names is what is known of the names of egress addresses.
+	names names
+	// signing is what the domains sign with, by SendingDomain.
+	signing map[types.UID]signing
+}
+
+// signing are the keys that a domain was last found to sign with.
+type signing struct {
+	// set is the one that they are, for these algorithms: it never changes, so there is no need to read it again. It is empty
+	// where the Secret lacked the keys, so that it is.
+	set        string
+	algorithms []v1alpha1.DKIMAlgorithm
+	keys       []render.Key
 }
 
 type memories struct {
@@ -39,7 +51,7 @@ func (m *memories) get(key client.ObjectKey, uid types.UID) *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.of[key] == nil || m.of[key].uid != uid {
-		m.of[key] = &memory{uid: uid, drains: map[types.UID]drain{}, marks: map[types.UID]mark{}, keys: map[types.UID][]render.Key{}}
+		m.of[key] = &memory{uid: uid, drains: map[types.UID]drain{}, marks: map[types.UID]mark{}, signing: map[types.UID]signing{}}
 	}
 	return m.of[key]
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/postrider/postrider/controllers/secret"
 	"github.com/postrider/postrider/controllers/serviceaccount"
 	"github.com/postrider/postrider/relay/config"
+	"github.com/postrider/postrider/relay/dns"
 	"github.com/postrider/postrider/relay/status"
 )
 
@@ -32,7 +33,7 @@ const (
 	// PollEvery is how often a relay at rest is asked.
 	PollEvery = 15 * time.Second
 	// hurry is the pace while a configuration is on its way, or a pod is being drained.
-	hurry = time.Second
+	hurry = time.Second / 2
 )
 
 // Prober asks a pod for its status.
@@ -53,7 +54,9 @@ type Options struct {
 	Accounts  *serviceaccount.Accounts
 	TokenKeys *serviceaccount.Keys
 	Events    events.EventRecorder
-	Now       func() time.Time
+	// Resolver makes a resolver for one look, for servers as host:port; none for the operator's own.
+	Resolver func(servers []string) dns.Resolver
+	Now      func() time.Time
 	// Image is the relay's container image.
 	Image string
 	// Namespace is the operator's own.

@@ -18,7 +18,7 @@ import (
 func (p *pass) report(ctx context.Context, f facts) error {
 	before := p.relay.Status
 	after := p.status()
-	after.Conditions = p.conditions(f)
+	after.Conditions = p.conditions(ctx, f)
 	change := compare(before, after)
 	if change == changeNone || change == changeCounts && p.now.Sub(p.memory.reported) < p.Poll {
 		return nil
@@ -45,12 +45,12 @@ func (p *pass) announce(relay *v1alpha1.MailRelay, before, after v1alpha1.MailRe
 	}
 }
 
-func (p *pass) conditions(f facts) []metav1.Condition {
+func (p *pass) conditions(ctx context.Context, f facts) []metav1.Condition {
 	o := condition.MailRelay{
 		Relay: p.relay, Now: p.now, Generation: p.generation,
 		Secrets: f.secrets, Certificates: f.certificates, Refused: p.refused,
 		Resizing: p.resizing(), Deleting: p.relay.DeletionTimestamp != nil,
-		Draining: p.draining(), HandsOver: p.handsOver(),
+		Draining: p.draining(), HandsOver: p.handsOver(), Reverse: p.reverse(ctx),
 	}
 	o.Overdue = p.overdue(o.Draining)
 	for _, v := range p.strandedVolumes() {

@@ -35,8 +35,12 @@ import (
 	"github.com/postrider/postrider/relay/dns"
 )
 
-// secretsFresh is how long a Secret is believed to be as it was read.
-const secretsFresh = time.Minute
+const (
+	// secretsFresh is how long a Secret is believed to be as it was read.
+	secretsFresh = time.Minute
+	// ownFresh is how long one is that nobody but us writes.
+	ownFresh = 15 * time.Minute
+)
 
 // Options are what differs between installations.
 type Options struct {
@@ -111,21 +115,22 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	resolver := func(servers []string) dns.Resolver { return dns.New(dns.Options{Servers: servers, Now: o.Now}) }
 	identity := &mailrelay.Identity{Client: mgr.GetClient(), Namespace: o.Namespace, Now: o.Now}
 	relays := mailrelay.New(mailrelay.Options{
 		Client:   mgr.GetClient(),
-		Applier:  apply.New(apply.Options{Client: mgr.GetClient(), Live: isSecret, Recheck: secretsFresh, Now: o.Now}),
+		Applier:  apply.New(apply.Options{Client: mgr.GetClient(), Live: isSecret, Recheck: ownFresh, Now: o.Now}),
 		Secrets:  secrets(),
 		Identity: identity,
 		Prober:   probe.New(probe.Options{Credentials: identity.Credentials, Dial: o.Dial}),
 		Accounts: accounts, TokenKeys: tokenKeys,
-		Events: events, Now: o.Now,
+		Events: events, Now: o.Now, Resolver: resolver,
 		Poll:  cmp.Or(o.Poll, mailrelay.PollEvery),
 		Image: o.RelayImage, Namespace: o.Namespace, ClusterDomain: o.ClusterDomain,
 	})
 	domains := sendingdomain.New(sendingdomain.Options{
 		Client: mgr.GetClient(), Secrets: secrets(), Events: events, Now: o.Now,
-		Resolver: func(servers []string) dns.Resolver { return dns.New(dns.Options{Servers: servers, Now: o.Now}) },
+		Resolver: resolver,
 	})
 	policies := ratelimitpolicy.New(ratelimitpolicy.Options{Client: mgr.GetClient(), Events: events, Now: o.Now})
 	for name, c := range map[string]interface{ SetUp(ctrl.Manager) error }{

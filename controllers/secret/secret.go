@@ -29,6 +29,8 @@ type Reader struct {
 	o    Options
 	mu   sync.Mutex
 	kept map[client.ObjectKey]entry
+	// swept is when what nobody asks for any more was last dropped.
+	swept time.Time
 }
 
 type entry struct {
@@ -75,15 +77,24 @@ func (r *Reader) recall(key client.ObjectKey) (entry, bool) {
 	return e, ok && r.o.Now().Before(e.until)
 }
 
-// keep remembers, and drops what nobody has asked for in time.
+// keep remembers.
 func (r *Reader) keep(key client.ObjectKey, data map[string][]byte, found bool) {
 	now := r.o.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.sweep(now)
+	r.kept[key] = entry{data: data, found: found, until: now.Add(r.o.Keep - rand.N(r.o.Keep/4))}
+}
+
+// sweep drops what nobody has asked for in time. It goes through all, and so not at every turn.
+func (r *Reader) sweep(now time.Time) {
+	if now.Sub(r.swept) < r.o.Keep {
+		return
+	}
+	r.swept = now
 	for k, e := range r.kept {
 		if now.After(e.until.Add(r.o.Keep)) {
 			delete(r.kept, k)
 		}
 	}
-	r.kept[key] = entry{data: data, found: found, until: now.Add(r.o.Keep - rand.N(r.o.Keep/4))}
 }

@@ -17,7 +17,7 @@ import (
 
 // columns are what kubectl get shows, and what -o wide adds.
 var columns = map[string]struct{ narrow, wide string }{
-	"mailrelays":        {"NAME READY STATUS REPLICAS AVAILABLE QUEUED OLDEST AGE", "DEFERRED TLS ENDPOINT VERSION MESSAGE"},
+	"mailrelays":        {"NAME READY STATUS REPLICAS AVAILABLE QUEUED OLDEST AGE", "DEFERRED DRAINING PTR TLS ENDPOINT VERSION MESSAGE"},
 	"sendingdomains":    {"NAME DOMAIN RELAY READY SPF DKIM DMARC MX SELECTOR AGE", "MESSAGE"},
 	"ratelimitpolicies": {"NAME STAGE KEY LIMIT PER(S) CONNS ACCEPTED PROGRAMMED AGE", "MESSAGE"},
 }

@@ -194,8 +194,7 @@ func (r *Requests) Count(config *rest.Config) *rest.Config {
 	return counted
 }
 
-// Writes returns the requests that write, "METHOD path", since the last call. Leases and Events are not
-// counted: they say nothing about what was reconciled.
+// Writes returns the requests that write, "METHOD path", since the last call, but for Leases.
 func (r *Requests) Writes() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,7 +235,7 @@ func (r *Requests) note(method, path string) {
 		r.reads = map[string]int{path: 1}
 	case method == http.MethodGet:
 		r.reads[path]++
-	case !strings.Contains(path, "/leases") && !strings.Contains(path, "/events"):
+	case !strings.Contains(path, "/leases"):
 		r.writes = append(r.writes, method+" "+path)
 	}
 }

@@ -86,8 +86,7 @@ func (r RelayState) observed(report *status.Status, now time.Time) *v1alpha1.Mai
 
 // ready says that the relay takes mail, as its /readyz would.
 func ready(report *status.Status) bool {
-	return report != nil && report.Generation > 0 &&
-		slices.ContainsFunc(report.Listeners, func(l status.Listener) bool { return l.Address != "" })
+	return report != nil && report.NotReady == ""
 }
 
 // fill adds what a relay says of itself.
