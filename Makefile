@@ -57,20 +57,11 @@ generate: ## Deep copies, CRDs and the API reference from the Go types
 test: gotestsum kube-test ## Every test that needs no root: unit, engine over real sockets, crash clones, envtest
 	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
 
-# What e2e runs: a scenario of each kind. The others take their time: the same with more interference, or longer.
-SCENARIOS := TestDeliver TestOpenRelay TestOutage TestPolicyInForce TestServiceAccountTokens TestSIGKILL \
-	TestSamplesTwice TestScaleDownUnderFire TestWithoutOperator
-
-.PHONY: e2e e2e-full
-e2e: e2e-cluster $(if $(RUN),,interop) ## Scenarios on a real node with real peers; needs root (RUN="TestOutage TestDeliver": only those)
-	@test/e2e/run.sh $(or $(RUN),$(SCENARIOS))
-e2e-full: e2e-cluster interop ## All scenarios, those too that take long
-	@test/e2e/run.sh
-
-.PHONY: e2e-cluster
-e2e-cluster: cluster-up image gotestsum
+.PHONY: e2e
+e2e: cluster-up image gotestsum $(if $(RUN),,interop) ## Scenarios on a real node with real peers; needs root (RUN=TestOutage: only that)
 	@hack/packages.sh peers
 	@hack/step.sh "loading $(IMG)" bin/cluster load bin/image.tar
+	@test/e2e/run.sh $(if $(RUN),-test.run='$(RUN)')
 
 .PHONY: interop
 interop: bin/postrider gotestsum ## Scenarios with Debian's mail servers, clients and filters; needs root (RUN=TestDovecot: only that)
@@ -80,6 +71,10 @@ interop: bin/postrider gotestsum ## Scenarios with Debian's mail servers, client
 .PHONY: bench
 bench: ## Every figure, beside Postfix; writes bin/bench.json (BENCH=backlog: only that; BASELINE=FILE: and an older relay)
 	go run ./hack/bench
+
+.PHONY: bench-operator
+bench-operator: bin/manager kube-test ## The operator with 1,000 MailRelays and 10,000 SendingDomains; writes bin/bench-operator.json (RELAYS=50 DOMAINS=500: fewer)
+	go run ./hack/bench-operator
 
 .PHONY: crash
 crash: ## Proof of durability: crash clones, SIGKILLs, failing disks, a trace of every sync, flipped bits

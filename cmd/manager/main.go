@@ -41,6 +41,7 @@ type flags struct {
 	clusterDomain string
 	health        string
 	metrics       string
+	pprof         string
 	verbose       bool
 }
 
@@ -68,6 +69,7 @@ func command() *cobra.Command {
 	c.Flags().StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "DNS suffix of Services")
 	c.Flags().StringVar(&f.health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
 	c.Flags().StringVar(&f.metrics, "metrics-bind-address", "0", "address of the metrics, over TLS, for clients that may get /metrics; 0 for none")
+	c.Flags().StringVar(&f.pprof, "pprof-bind-address", "0", "address of profiles, for clients on this machine; 0 for none")
 	c.Flags().BoolVar(&f.verbose, "verbose", false, "log details")
 	return c
 }
@@ -117,6 +119,7 @@ func managerOptions(f flags, namespace string) (ctrl.Options, error) {
 		Cache:                         operator.Cache(),
 		Client:                        operator.Client(),
 		HealthProbeBindAddress:        f.health,
+		PprofBindAddress:              f.pprof,
 		LeaderElection:                f.leaderElect,
 		LeaderElectionID:              leaderLock,
 		LeaderElectionNamespace:       namespace,
