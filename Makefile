@@ -47,14 +47,29 @@ sink-image: ## bin/sink.tar, the image of the mail exchanger that a demonstratio
 	@hack/step.sh "packing $(SINK_IMG)" go run ./hack/image -name $(SINK_IMG) -out bin/sink.tar -user 65532:65532 bin/sink
 
 .PHONY: generate
-generate: ## Deep copies, CRDs and the API reference from the Go types
+generate: ## Deep copies, CRDs, the API reference, the chart's copies and the OLM bundle
 	@$(TOOLS) controller-gen=sigs.k8s.io/controller-tools/cmd/controller-gen
+	@hack/kube/build.sh kubectl
 	@hack/step.sh "generating" hack/generate.sh
+
+##@ Pack
+
+.PHONY: build-installer
+build-installer: ## dist/install.yaml: definitions, namespace, rights and the operator, for IMG
+	@hack/kube/build.sh kubectl
+	@mkdir -p dist
+	@bin/kube/kubectl kustomize config/default | sed 's#ghcr.io/postrider/postrider:dev#$(IMG)#g' >dist/install.yaml
+	@echo 'dist/install.yaml installs $(IMG)'
+
+.PHONY: release
+release: helm ## dist/: plugin archives, installer, chart, bundle, krew manifest, checksums (VERSION=v1.2.3 IMG=NAME@sha256:…)
+	@hack/kube/build.sh kubectl
+	@VERSION=$(VERSION) IMG=$(IMG) hack/release.sh
 
 ##@ Test
 
 .PHONY: test
-test: gotestsum kube-test ## Every test that needs no root: unit, engine over real sockets, crash clones, envtest
+test: gotestsum helm kube-test ## Every test that needs no root: unit, engine over real sockets, crash clones, envtest
 	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: e2e
@@ -133,10 +148,12 @@ help: ## This list
 		/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 # What the tests and the cluster themselves run.
-.PHONY: packages gotestsum kube-test
+.PHONY: packages gotestsum helm kube-test
 packages:
 	@hack/packages.sh cluster
 gotestsum:
 	@$(TOOLS) gotestsum=gotest.tools/gotestsum
+helm:
+	@$(GOBUILD) hack/packaging bin/tools helm=helm.sh/helm/v4/cmd/helm
 kube-test:
 	@hack/kube/build.sh etcd kubectl kube-apiserver kube-controller-manager

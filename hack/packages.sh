@@ -15,7 +15,7 @@ for group in "$@"; do
 	case $group in
 	cluster) packages+=(containerd runc containernetworking-plugins iptables iproute2 conntrack socat) ;;
 	crash) packages+=(strace) ;;
-	peers) packages+=(swaks libnet-ssleay-perl postfix unbound python3-dkim) ;;
+	peers) packages+=(apache2-utils swaks libnet-ssleay-perl postfix unbound python3-dkim) ;;
 	interop)
 		packages+=(swaks libnet-ssleay-perl postfix unbound python3 python3-dkim dovecot-lmtpd dovecot-imapd opendkim rspamd haproxy prometheus)
 		packages+=(libgnutls-dane0 libidn12) # what Exim needs

@@ -9,13 +9,13 @@ fail() {
 	failed=1
 }
 
-generated() { git ls-files -co --exclude-standard -z -- api config docs | sort -z | xargs -0 sha256sum; }
+generated() { git ls-files -co --exclude-standard -z -- api bundle config docs | sort -z | xargs -0 sha256sum; }
 before=$(generated)
 make generate
 drift=$(diff <(echo "$before") <(generated)) || fail "generated files were stale; commit what make generate made of them:
 $drift"
 
-for module in . hack/kube hack/tools; do
+for module in . hack/kube hack/packaging hack/tools; do
 	(cd "$module" && go mod tidy -diff >&2) || fail "$module/go.mod is not tidy: run go mod tidy there"
 done
 

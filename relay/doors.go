@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -167,11 +166,4 @@ func listenUnix(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}
 	return listener, os.Chmod(path, 0o600) // where the file does not take the mode of the socket, as it does on Linux
-}
-
-// private makes a Unix socket's file one that only our own user can open, from the moment it is there.
-func private() *net.ListenConfig {
-	return &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) }) // not known everywhere
-	}}
 }

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// krew is what krew reads of a manifest.
+type krew struct {
+	APIVersion, Kind string
+	Metadata         struct{ Name string }
+	Spec             struct {
+		Version, Homepage, ShortDescription, Description string
+		Platforms                                        []struct {
+			Selector         struct{ MatchLabels map[string]string }
+			URI, SHA256, Bin string
+		}
+	}
+}
+
+// TestRelease packs a program for every platform, and reads what it made as krew, sha256sum and people would.
+func TestRelease(t *testing.T) {
+	const version, template = "v1.2.3", "../../config/krew/postrider.yaml"
+	dir := t.TempDir()
+	for _, platform := range []string{"linux", "darwin", "windows"} {
+		for _, arch := range []string{"amd64", "arm64"} {
+			program := filepath.Join(t.TempDir(), "postrider")
+			if platform == "windows" {
+				program += ".exe"
+			}
+			if err := os.WriteFile(program, []byte("the program for "+platform+"/"+arch), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			out := filepath.Join(dir, fmt.Sprintf("kubectl-postrider_%s_%s_%s", version, platform, arch))
+			if _, err := pack(out, program, entry{"LICENSE", "../../LICENSE", 0o644}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := list(dir, version, template); err != nil {
+		t.Fatal(err)
+	}
+	var manifest krew
+	if err := yaml.UnmarshalStrict(read(t, filepath.Join(dir, manifestName)), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	if manifest.APIVersion != "krew.googlecontainertools.github.com/v1alpha2" || manifest.Kind != "Plugin" || manifest.Metadata.Name != "postrider" ||
+		manifest.Spec.Version != version || manifest.Spec.ShortDescription == "" || len(manifest.Spec.ShortDescription) > 50 {
+		t.Errorf("krew would not take %+v", manifest)
+	}
+	if len(manifest.Spec.Platforms) != 6 {
+		t.Errorf("%d platforms; want 6", len(manifest.Spec.Platforms))
+	}
+	for _, p := range manifest.Spec.Platforms {
+		platform := p.Selector.MatchLabels["os"] + "/" + p.Selector.MatchLabels["arch"]
+		archive := filepath.Join(dir, baseName(p.URI))
+		if sum, err := checksum(archive); err != nil || sum != p.SHA256 {
+			t.Errorf("%s: the manifest says %s, the archive %s (%v)", platform, p.SHA256, sum, err)
+		}
+		if content := unpack(t, archive)[p.Bin]; content != "the program for "+platform {
+			t.Errorf("%s: %s holds %q", platform, p.Bin, content)
+		}
+		if !strings.Contains(unpack(t, archive)["LICENSE"], "Apache License") {
+			t.Errorf("%s comes without the licence", platform)
+		}
+		if !strings.HasPrefix(p.URI, "https://github.com/postrider/postrider/releases/download/"+version+"/") {
+			t.Errorf("%s is at %s", platform, p.URI)
+		}
+	}
+	check := exec.CommandContext(t.Context(), "sha256sum", "--check", "--strict", checksumsName)
+	check.Dir = dir
+	if out, err := check.CombinedOutput(); err != nil || strings.Count(string(out), ": OK") != 7 {
+		t.Errorf("sha256sum: %v\n%s", err, out)
+	}
+}
+
+// A manifest that names an archive which is not there is not written.
+func TestReleaseMissesAnArchive(t *testing.T) {
+	if err := list(t.TempDir(), "v1.2.3", "../../config/krew/postrider.yaml"); err == nil {
+		t.Error("no error")
+	}
+}
+
+// TestLicences: each library's terms are told, and a library without any is noticed.
+func TestLicences(t *testing.T) {
+	licenced, bare := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{"LICENSE.md": "do what you want", "NOTICE": "made by somebody", "main.go": "package main"} {
+		if err := os.WriteFile(filepath.Join(licenced, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out strings.Builder
+	if err := licences(strings.NewReader("example.com/a v1.0.0 "+licenced+"\n"), &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"example.com/a v1.0.0", "do what you want", "made by somebody"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("nothing says %q:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "package main") {
+		t.Error("a source is taken for a licence")
+	}
+	for _, in := range []string{"", "example.com/b v1.0.0 " + bare, "example.com/c"} {
+		if err := licences(strings.NewReader(in), io.Discard); err == nil {
+			t.Errorf("%q: no error", in)
+		}
+	}
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// unpack reads an archive: its files by name.
+func unpack(t *testing.T, name string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	data := read(t, name)
+	if strings.HasSuffix(name, ".zip") {
+		in, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range in.File {
+			r, err := f.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[f.Name] = all(t, r)
+		}
+		return files
+	}
+	compressed, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in := tar.NewReader(compressed); ; {
+		header, err := in.Next()
+		if err == io.EOF {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(header.Name, "kubectl-") && header.Mode&0o111 == 0 {
+			t.Errorf("%s in %s cannot be run", header.Name, name)
+		}
+		files[header.Name] = all(t, in)
+	}
+}
+
+func all(t *testing.T, r io.Reader) string {
+	t.Helper()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
