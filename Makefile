@@ -72,11 +72,20 @@ release: helm ## dist/: plugin archives, installer, chart, bundle, krew manifest
 test: gotestsum helm kube-test ## Every test that needs no root: unit, engine over real sockets, crash clones, envtest
 	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
 
-.PHONY: e2e
-e2e: cluster-up image gotestsum $(if $(RUN),,interop) ## Scenarios on a real node with real peers; needs root (RUN=TestOutage: only that)
+# What e2e runs: a scenario of each kind. The others take their time: the same with more interference, or longer.
+SCENARIOS := TestDeliver TestOpenRelay TestOutage TestPolicyInForce TestServiceAccountTokens TestSIGKILL \
+	TestSamplesTwice TestScaleDownUnderFire TestWithoutOperator
+
+.PHONY: e2e e2e-full
+e2e: e2e-cluster $(if $(RUN),,interop) ## Scenarios on a real node with real peers; needs root (RUN="TestOutage TestDeliver": only those)
+	@test/e2e/run.sh $(or $(RUN),$(SCENARIOS))
+e2e-full: e2e-cluster interop ## All scenarios, those too that take long
+	@test/e2e/run.sh
+
+.PHONY: e2e-cluster
+e2e-cluster: cluster-up image gotestsum
 	@hack/packages.sh peers
 	@hack/step.sh "loading $(IMG)" bin/cluster load bin/image.tar
-	@test/e2e/run.sh $(if $(RUN),-test.run='$(RUN)')
 
 .PHONY: interop
 interop: bin/postrider gotestsum ## Scenarios with Debian's mail servers, clients and filters; needs root (RUN=TestDovecot: only that)

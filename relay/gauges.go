@@ -160,11 +160,13 @@ func ledgerReadings() []gauge {
 				p(float64(s.ledger.Suppressed), "suppressed")
 				p(float64(s.ledger.Removed), "removed")
 			}),
-		number("postrider_ledger_difference_recipients", "Accepted recipients that are neither in the queue nor settled; 0 unless the books are wrong.",
-			func(s *sight) float64 {
-				l := s.ledger
-				return float64(l.Accepted - l.Delivered - l.Queued - l.Failed - l.Suppressed - l.Removed)
+		counter("postrider_ledger_handed_recipients_total", "Recipients that came from other pods or went to them since the spool was made, by direction: in or out.",
+			[]string{"direction"}, func(s *sight, p put) {
+				p(float64(s.ledger.HandedIn), "in")
+				p(float64(s.ledger.HandedOut), "out")
 			}),
+		number("postrider_ledger_difference_recipients", "Recipients accepted or handed in that are neither in the queue nor settled nor handed out; 0 unless the books are wrong.",
+			func(s *sight) float64 { return float64(s.ledger.Difference()) }),
 		counter("postrider_journal_events_dropped_total", "Events that trace will not know of, for the journal could not be written.",
 			nil, func(s *sight, p put) { p(float64(s.relay.journal.Dropped())) }),
 	}

@@ -86,6 +86,17 @@ func TestScaleDownLosesNothing(t *testing.T) {
 	if l := stays.status().Ledger; !l.Balanced() || l.HandedIn != recipients || l.Queued != recipients {
 		t.Errorf("the books of the pod that stays: %+v", l)
 	}
+	for r, direction := range map[*rig]string{goes: "out", stays: "in"} {
+		served := r.metrics()
+		for _, want := range []string{
+			fmt.Sprintf("postrider_ledger_handed_recipients_total{direction=%q} %d", direction, recipients),
+			"postrider_ledger_difference_recipients 0",
+		} {
+			if !strings.Contains(served, "\n"+want+"\n") {
+				t.Errorf("%s does not serve %s", r.pod, want)
+			}
+		}
+	}
 	if after := stays.page("domain=held.test").Entries[0]; after.ID != id || after.Held != before.Held || !after.Accepted.Equal(before.Accepted) || !after.Due().Equal(before.Due()) {
 		t.Errorf("arrived as %+v, not %+v", after, before)
 	}

@@ -107,10 +107,13 @@ type Ledger struct {
 	HandedOut int64 `json:"handedOut,omitempty"`
 }
 
-// Balanced says that the books are right.
-func (l Ledger) Balanced() bool {
-	return l.Accepted+l.HandedIn == l.Delivered+l.Queued+l.Failed+l.Suppressed+l.Removed+l.HandedOut
+// Difference is how many recipients came in of which the books do not know where they are.
+func (l Ledger) Difference() int64 {
+	return l.Accepted + l.HandedIn - l.Delivered - l.Queued - l.Failed - l.Suppressed - l.Removed - l.HandedOut
 }
+
+// Balanced says that the books are right.
+func (l Ledger) Balanced() bool { return l.Difference() == 0 }
 
 // Listener is one port as it is.
 type Listener struct {
