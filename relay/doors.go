@@ -74,7 +74,7 @@ func (d *doors) serveSecured(ctx context.Context, metrics http.Handler) error {
 		clients tls.ClientAuthType
 		handler http.Handler
 	}{
-		{operatorPort, tls.RequireAndVerifyClientCert, admin.Secured(admin.Operator(d.relay), d.relay.receiver, d.serverName)},
+		{operatorPort, tls.RequireAndVerifyClientCert, admin.Secured(admin.Operator(d.relay), d.relay.receiver, d.kin)},
 		{metricsPort, tls.VerifyClientCertIfGiven, admin.Metrics(metrics, d.metricsToken)},
 	} {
 		listener, err := net.Listen("tcp", net.JoinHostPort(d.relay.options.Bind, strconv.Itoa(s.port)))
@@ -140,13 +140,13 @@ func (d *doors) takeToken(s *settings, file string) {
 	d.token.Store(&trimmed)
 }
 
-// serverName is what stands in the certificates of this relay's pods; empty before a configuration names it.
-func (d *doors) serverName() string {
+// kin are the relays whose pods may come to the door of the hand-off; the zero Kin before a configuration names them.
+func (d *doors) kin() admin.Kin {
 	s := d.relay.settings.Load()
 	if s == nil || s.config.Relay.Admin == nil {
-		return ""
+		return admin.Kin{}
 	}
-	return s.config.Relay.Admin.ServerName
+	return admin.Kin{Self: s.config.Relay.Admin.ServerName, Givers: s.config.Relay.Givers}
 }
 
 func (d *doors) metricsToken() string {

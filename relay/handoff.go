@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -133,7 +134,7 @@ func (r *Relay) mergeDirective(d *directive.Directive) error {
 	return nil
 }
 
-// peerClient speaks to a pod of the same relay, with our certificate and theirs.
+// peerClient speaks to a pod of this relay or another, with our certificate and theirs.
 func (r *Relay) peerClient(peer config.Peer) *http.Client {
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -152,7 +153,7 @@ func (r *Relay) dialPeer(ctx context.Context, peer config.Peer) (net.Conn, error
 	if s == nil || s.config.Relay.Admin == nil || s.config.Relay.Admin.ServerName == "" {
 		return nil, errors.New("no certificates for peers are configured")
 	}
-	secured, err := r.doors.certificates.ForPeer(s.config.Relay.Admin.ServerName)
+	secured, err := r.doors.certificates.ForPeer(cmp.Or(peer.ServerName, s.config.Relay.Admin.ServerName))
 	if err != nil {
 		return nil, err
 	}

@@ -187,6 +187,75 @@ func TestOnlySiblingsHandOver(t *testing.T) {
 	}
 }
 
+// TestAnotherRelayTakesOver: the pods of another relay take mail while their configuration names the giver, and no
+// directive, which would be about their own mail too. What the giver began it may ask about ever after.
+func TestAnotherRelayTakesOver(t *testing.T) {
+	ca := smtptest.NewCA()
+	const heirName = "other.test.relay.postrider.internal"
+	pod := func(name, bind, serverName string) *rig {
+		cert, key := ca.PairPEM(serverName)
+		return newRig(t, func(r *rig) {
+			r.routeTo(1) // where nobody listens
+			r.domain("nowhere.test", "127.0.0.9")
+			r.pod, r.bind = name, bind
+			r.files["admin.crt"], r.files["admin.key"], r.files["ca.crt"] = cert, key, ca.PEM()
+			r.config.Relay.Admin = &config.Admin{CertFile: "admin.crt", KeyFile: "admin.key", CAFile: "ca.crt", ServerName: serverName}
+		})
+	}
+	goes, heir := pod("out-1", "127.0.0.3", serverName), pod("other-0", "127.0.0.2", heirName)
+	goes.mustSend("a@sender.test", "b@nowhere.test", message("a@sender.test", "waits"))
+	if err := goes.ask(http.MethodPost, "/directives", `{"act": "bounce", "domain": "later.test", "reason": "no", "seconds": 600}`, &admin.Directed{}); err != nil {
+		t.Fatal(err)
+	}
+	handOver(goes, config.Peer{Pod: "other-0", ServerName: heirName, Address: "127.0.0.2", Host: "other-0.invalid"})
+	goes.eventually("to be turned away", func() bool {
+		h := goes.status().Handoff
+		return h != nil && h.Phase == status.HandoffWaiting && strings.Contains(h.Problem, "does not open this door")
+	})
+	for path, want := range map[string]int{"/handoff/offer": http.StatusForbidden, "/handoff/lists": http.StatusForbidden, "/handoff/message": http.StatusForbidden,
+		"/handoff/cancel": http.StatusBadRequest, "/handoff/forget": http.StatusBadRequest} {
+		if got := knock(t, ca, serverName, heirName, path); got != want {
+			t.Errorf("a relay of the same namespace that is not named: %s answers %d, want %d", path, got, want)
+		}
+		if got := knock(t, ca, "outbound.elsewhere.relay.postrider.internal", heirName, path); got != http.StatusForbidden {
+			t.Errorf("a relay of another namespace: %s answers %d", path, got)
+		}
+	}
+
+	heir.config.Relay.Givers = []string{serverName}
+	heir.configure()
+	goes.eventually("the hand-off", func() bool {
+		s := goes.status()
+		return s.Queue.Queued == 0 && s.Handoff != nil && s.Handoff.Phase == status.HandoffDone
+	})
+	if l := heir.status().Ledger; !l.Balanced() || l.HandedIn != 1 || l.Queued != 1 {
+		t.Errorf("the books of the heir: %+v", l)
+	}
+	var d struct{ Directives []directive.Directive }
+	if err := heir.ask(http.MethodGet, "/directives", "", &d); err != nil || len(d.Directives) > 0 {
+		t.Errorf("the heir has the directives %+v, %v", d.Directives, err)
+	}
+}
+
+// knock posts nothing to the door of a pod at 127.0.0.2, with the certificate of a relay.
+func knock(t *testing.T, ca *smtptest.CA, as, at, path string) int {
+	t.Helper()
+	secured := ca.ServerTLS(as).Clone()
+	secured.RootCAs, secured.ServerName = ca.Pool(), at
+	client := http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: secured, DisableKeepAlives: true}}
+	request, err := http.NewRequest(http.MethodPost, "https://127.0.0.2:8443"+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Postrider-To", "other-0")
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
 // TestABoundMessageWaits: while it is not known whether a peer has a message, it is neither delivered nor changed, not
 // even when the pod is to stay after all; once the peer has said no, it flows.
 func TestABoundMessageWaits(t *testing.T) {

@@ -26,6 +26,7 @@ import (
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1,description="What stands in the way, and what to do"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name names the pods and Services too: use at most 40 lower case letters, digits and hyphens, beginning with a letter and ending with a letter or digit"
 // +kubebuilder:validation:XValidation:rule="!self.metadata.name.endsWith('-pods')",message="metadata.name must not end in -pods, which is how the Service of a relay's pods is named: choose another name"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.drain) || !has(self.spec.drain.handoffTo) || self.spec.drain.handoffTo.name != self.metadata.name",message="spec.drain.handoffTo names the MailRelay itself, which cannot take its own mail when it is deleted: name another"
 type MailRelay struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.
@@ -119,7 +120,7 @@ type MailRelaySpec struct {
 	DNS DNS `json:"dns,omitzero"`
 
 	// drain says how a pod that goes is emptied.
-	// +default={"onScaleDown": "Handoff"}
+	// +default={"onScaleDown": "Handoff", "onDelete": "Deliver"}
 	// +optional
 	Drain Drain `json:"drain,omitzero"`
 

@@ -104,6 +104,7 @@ const (
 )
 
 // Drain says how a pod that goes is emptied before it does.
+// +kubebuilder:validation:XValidation:rule="has(self.handoffTo) == (has(self.onDelete) && self.onDelete == 'Handoff')",message="handoffTo names the MailRelay that gets the mail with onDelete: Handoff, and only then: set both, or remove handoffTo and set onDelete to Deliver or Retain"
 type Drain struct {
 	// onScaleDown is Handoff (what is in the queue goes to the pods that stay) or Deliver (the pod delivers it itself,
 	// however long that takes).
@@ -111,7 +112,19 @@ type Drain struct {
 	// +optional
 	OnScaleDown DrainMethod `json:"onScaleDown,omitempty"`
 
-	// timeoutSeconds is how long the emptying of a pod may take.
+	// onDelete says what becomes of the mail when the MailRelay is deleted: Deliver (the pods take nothing new and stay
+	// until their queues are empty), Handoff (it goes to the pods of the MailRelay in handoffTo) or Retain (the pods go at
+	// once, and all volume claims are kept). It can be changed while the MailRelay is being deleted.
+	// +default="Deliver"
+	// +optional
+	OnDelete DeleteMethod `json:"onDelete,omitempty"`
+
+	// handoffTo is the MailRelay, in the same namespace, that gets the mail with onDelete: Handoff. It delivers by its own
+	// routes and policies; what was signed stays signed.
+	// +optional
+	HandoffTo LocalMailRelayReference `json:"handoffTo,omitzero"`
+
+	// timeoutSeconds is how long the emptying of a pod may take, and that of all pods when the MailRelay is deleted.
 	// +default=3600
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2592000
@@ -124,6 +137,26 @@ type Drain struct {
 	// +optional
 	OnTimeout DrainTimeout `json:"onTimeout,omitempty"`
 }
+
+// LocalMailRelayReference names a MailRelay in the same namespace.
+type LocalMailRelayReference struct {
+	// name is the MailRelay's.
+	// +required
+	Name ObjectName `json:"name,omitempty"`
+}
+
+// DeleteMethod says what becomes of the queues of a MailRelay that is deleted.
+// +kubebuilder:validation:Enum=Deliver;Handoff;Retain
+type DeleteMethod string
+
+const (
+	// DeleteDeliver waits until all is delivered.
+	DeleteDeliver DeleteMethod = "Deliver"
+	// DeleteHandoff gives it to another MailRelay.
+	DeleteHandoff DeleteMethod = "Handoff"
+	// DeleteRetain keeps the volumes as they are.
+	DeleteRetain DeleteMethod = "Retain"
+)
 
 // DrainMethod says how a queue is emptied.
 // +kubebuilder:validation:Enum=Handoff;Deliver

@@ -20,23 +20,44 @@ func (o *MailRelay) draining() decision {
 			names = append(names, p.Name)
 		}
 	}
-	if len(names) == 0 {
+	d := o.Draining
+	if len(names) == 0 || o.Deleting && d == nil {
 		return decision{}
 	}
-	d := o.Draining
+	calm := "No new mail goes to " + strings.Join(names, ", ") + "; "
 	switch {
 	case d != nil && o.Overdue:
 		return yes(v1alpha1.ReasonDrainTimedOut, "Pod "+d.Pod+" is not empty, and its time is over. "+o.onTimeout())
+	case d != nil && o.HandsOver && o.Heir != "":
+		return yes(v1alpha1.ReasonHandingOff, calm+d.Pod+" gives what it has to the pods of MailRelay "+o.Heir+", then goes."+o.stuck())
 	case d != nil && o.HandsOver:
-		return yes(v1alpha1.ReasonHandingOff, "No new mail goes to "+strings.Join(names, ", ")+"; "+d.Pod+" gives what it has to the pods that stay, then goes.")
+		return yes(v1alpha1.ReasonHandingOff, calm+d.Pod+" gives what it has to the pods that stay, then goes.")
 	}
-	return yes(ReasonWaitingForDelivery, "No new mail goes to "+strings.Join(names, ", ")+"; they go once their queues are empty.")
+	return yes(ReasonWaitingForDelivery, calm+"they go once their queues are empty.")
+}
+
+// stuck says what to do while nobody takes the mail of a relay that is being deleted.
+func (o *MailRelay) stuck() string {
+	problem := o.HeirProblem
+	switch {
+	case problem == "" && o.Draining.Step == v1alpha1.StepWaitingForPeers:
+		problem = "status.draining tells why"
+	case problem == "":
+		return ""
+	}
+	return " At the moment none takes any, and it delivers by itself: " + problem +
+		". Mend that, name another relay in spec.drain.handoffTo, or set spec.drain.onDelete to Deliver or Retain."
 }
 
 // onTimeout says what becomes of a pod whose time is over, and what can be done.
 func (o *MailRelay) onTimeout() string {
-	if o.Relay.Spec.Drain.OnTimeout == v1alpha1.DrainForce {
+	force := o.Relay.Spec.Drain.OnTimeout == v1alpha1.DrainForce
+	switch {
+	case force:
 		return "It goes, and its volume claim is kept."
+	case o.Deleting:
+		return "It stays until it is (spec.drain.onTimeout is Hold): see status.draining and status.pods for what is in the way, " +
+			"raise timeoutSeconds, or set onTimeout to Force or onDelete to Retain to let the relay go and keep its volume claims."
 	}
 	return "It stays until it is (spec.drain.onTimeout is Hold): see status.draining for what is in the way, raise replicas to have it " +
 		"serve again, or set onTimeout to Force to let it go and keep its volume claim."

@@ -32,6 +32,8 @@ type MailRelay struct {
 	Draining  *v1alpha1.DrainingPod
 	HandsOver bool
 	Overdue   bool
+	// Heir is the relay that gets the mail of one that is being deleted, empty for none; HeirProblem is why it takes none.
+	Heir, HeirProblem string
 	// Stranded are the claims without a pod that hold mail, or may.
 	Stranded []string
 	// Reverse is the verdict on the names of egress addresses; empty without any.

@@ -103,9 +103,23 @@ func TestMailRelay(t *testing.T) {
 		}, wanted{
 			"Ready": "True/Serving", "Paused": "True/Paused", "Reconciling": "", "Stalled": "",
 		}},
-		"deleting": {func(o *MailRelay) { o.Deleting = true; o.Pods[0].Surplus = true }, wanted{
+		"deleting": {func(o *MailRelay) {
+			o.Deleting, o.Pods[0].Surplus, o.Draining = true, true, &v1alpha1.DrainingPod{Pod: o.Pods[0].Name}
+		}, wanted{
 			"Ready": "False/Deleting", "Draining": "True/WaitingForDelivery", "Reconciling": "", "Stalled": "",
 		}},
+		"deleting, handing over": {func(o *MailRelay) {
+			o.Deleting, o.HandsOver, o.Heir, o.Pods[0].Surplus = true, true, "other", true
+			o.Draining = &v1alpha1.DrainingPod{Pod: o.Pods[0].Name}
+		}, wanted{"Ready": "False/Deleting", "Draining": "True/HandingOff"}},
+		"deleting, its time is over": {func(o *MailRelay) {
+			o.Deleting, o.Overdue, o.Pods[0].Surplus = true, true, true
+			o.Draining = &v1alpha1.DrainingPod{Pod: o.Pods[0].Name}
+		}, wanted{"Ready": "False/Deleting", "Draining": "True/DrainTimedOut"}},
+		"deleting, volumes kept": {func(o *MailRelay) {
+			o.Deleting, o.Pods[0].Surplus, o.Stranded = true, true, []string{"spool-out-1"}
+			o.Relay.Spec.Drain.OnDelete = v1alpha1.DeleteRetain
+		}, wanted{"Ready": "False/Deleting", "Draining": "", "QueueHealthy": "False/StrandedMail"}},
 
 		"unreachable": {func(o *MailRelay) { o.Pods[1].Status = nil }, wanted{
 			"Ready": "True/Serving", "QueueHealthy": "Unknown/StatusUnavailable", "ConfigCurrent": "Unknown/StatusUnavailable",
@@ -240,5 +254,40 @@ func TestTransitionTimeIsKept(t *testing.T) {
 	}
 	if meta.FindStatusCondition(first, "QueueHealthy").Status != metav1.ConditionTrue {
 		t.Error("the conditions there were have been changed")
+	}
+}
+
+// What stands in the way of a deletion is said with what to do.
+func TestDeletionSaysWhatToDo(t *testing.T) {
+	tests := map[string]struct {
+		change    func(o *MailRelay)
+		condition string
+		want      string
+	}{
+		"delivers": {func(*MailRelay) {}, "Ready", "deliver what they have, and go (spec.drain.onDelete is Deliver)"},
+		"hands over": {func(o *MailRelay) { o.Relay.Spec.Drain.OnDelete = v1alpha1.DeleteHandoff }, "Ready",
+			"give what they have to MailRelay other"},
+		"keeps all":  {func(o *MailRelay) { o.Relay.Spec.Drain.OnDelete = v1alpha1.DeleteRetain }, "Ready", "all its volume claims are kept"},
+		"is refused": {func(o *MailRelay) { o.Refused = "no such class." }, "Ready", "But the API server refuses an object: no such class."},
+		"nobody takes it": {func(o *MailRelay) { o.HeirProblem = "there is no MailRelay other" }, "Draining",
+			"none takes any, and it delivers by itself: there is no MailRelay other. Mend that, name another relay in spec.drain.handoffTo, or set spec.drain.onDelete to Deliver or Retain."},
+		"nobody takes it now": {func(o *MailRelay) { o.Draining.Step = v1alpha1.StepWaitingForPeers }, "Draining", "status.draining tells why"},
+		"in time":             {func(*MailRelay) {}, "Draining", "gives what it has to the pods of MailRelay other, then goes."},
+		"late":                {func(o *MailRelay) { o.Overdue = true }, "Draining", "raise timeoutSeconds, or set onTimeout to Force or onDelete to Retain"},
+		"late and forced": {func(o *MailRelay) { o.Overdue, o.Relay.Spec.Drain.OnTimeout = true, v1alpha1.DrainForce }, "Draining",
+			"It goes, and its volume claim is kept."},
+		"kept": {func(o *MailRelay) { o.Stranded = []string{"spool-out-1"} }, "QueueHealthy", "A MailRelay made again as "},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := observed(func(o *MailRelay) {
+				o.Deleting, o.HandsOver, o.Heir, o.Pods[0].Surplus = true, true, "other", true
+				o.Draining = &v1alpha1.DrainingPod{Pod: o.Pods[0].Name, Step: v1alpha1.StepHandingOff}
+			})
+			test.change(o)
+			if c := meta.FindStatusCondition(o.Conditions(), test.condition); c == nil || !strings.Contains(c.Message, test.want) {
+				t.Errorf("%+v", c)
+			}
+		})
 	}
 }

@@ -16,8 +16,7 @@ const backlogAfter = 4 * time.Hour
 // warning takes. A pod that cannot be asked makes it unknown.
 func (o *MailRelay) queueHealthy() decision {
 	if len(o.Stranded) > 0 {
-		return no(v1alpha1.ReasonStrandedMail, "These volume claims hold mail, or may, and have no pod that delivers it: "+strings.Join(o.Stranded, ", ")+
-			". One that was lost gets its pod back; one that was given up (onTimeout: Force) gets it when replicas is raised.")
+		return no(v1alpha1.ReasonStrandedMail, "These volume claims hold mail, or may, and have no pod that delivers it: "+strings.Join(o.Stranded, ", ")+o.salvage())
 	}
 	if len(o.Pods) == 0 {
 		return unknown(v1alpha1.ReasonStatusUnavailable, "There is no pod that could be asked.")
@@ -44,6 +43,14 @@ func (o *MailRelay) fullDisks() []string {
 		}
 	}
 	return names
+}
+
+// salvage says how claims without a pod get one.
+func (o *MailRelay) salvage() string {
+	if o.Deleting {
+		return ". A MailRelay made again as " + o.Relay.Name + " takes them up."
+	}
+	return ". One that was lost gets its pod back; one that was given up (onTimeout: Force) gets it when replicas is raised."
 }
 
 // backlog is the destination whose mail has waited longest, if that is too long. Mail that an admin holds is

@@ -10,7 +10,7 @@ import (
 // the way of further changes. It stays true through a healthy rollout, which takes one pod at a time.
 func (o *MailRelay) ready() decision {
 	if o.Deleting {
-		return no(v1alpha1.ReasonDeleting, "The relay is being deleted.")
+		return no(v1alpha1.ReasonDeleting, o.deleting())
 	}
 	if s := o.stalled(); s.isTrue() {
 		return no(s.reason, s.message)
@@ -33,6 +33,21 @@ func (o *MailRelay) ready() decision {
 		message += " " + s.Problem + " The last good copy is in use."
 	}
 	return yes(v1alpha1.ReasonServing, message)
+}
+
+// deleting says what becomes of the mail of a relay that is being deleted.
+func (o *MailRelay) deleting() string {
+	message := "The relay is being deleted: its pods take nothing new, deliver what they have, and go (spec.drain.onDelete is Deliver)."
+	switch o.Relay.Spec.Drain.OnDelete {
+	case v1alpha1.DeleteHandoff:
+		message = "The relay is being deleted: its pods take nothing new, give what they have to MailRelay " + o.Heir + ", and go (spec.drain.onDelete is Handoff)."
+	case v1alpha1.DeleteRetain:
+		message = "The relay is being deleted: its pods go, and all its volume claims are kept (spec.drain.onDelete is Retain)."
+	}
+	if o.Refused != "" {
+		message += " But the API server refuses an object: " + o.Refused
+	}
+	return message
 }
 
 // whyNot adds what the first pod says that should not be sent mail, or the first listener that is not well.

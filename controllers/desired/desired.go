@@ -22,6 +22,13 @@ const (
 	ServingLabel = "postrider.dev/serving"
 )
 
+const (
+	// VolumeAnnotation, on a volume claim whose pod was let go, says what is in it.
+	VolumeAnnotation = "postrider.dev/volume"
+	// VolumeEmpty is what it says when there is nothing.
+	VolumeEmpty = "empty"
+)
+
 // Input is what the objects are made of.
 type Input struct {
 	Relay *v1alpha1.MailRelay

@@ -10,13 +10,14 @@ import (
 	"github.com/postrider/postrider/controllers/render"
 )
 
-// networkPolicy admits anyone to the listeners, the operator's namespace and the relay's own pods, which hand mail to
-// each other, to the status port, and the pods of the cluster to the metrics port. Mail goes out to any address and port. The kubelet's probes need no rule.
+// networkPolicy admits anyone to the listeners, the operator's namespace and the relay pods of its own, which hand mail to
+// each other as far as their certificates allow, to the status port, and the pods of the cluster to the metrics port. Mail goes out to any address and port. The kubelet's probes need no rule.
 func networkPolicy(in Input) client.Object {
 	var listeners []networkingv1.NetworkPolicyPort
 	for _, l := range in.Relay.Spec.Listeners {
 		listeners = append(listeners, policyPort(render.ContainerPort(l.Port)))
 	}
+	relays := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: RelayLabel, Operator: metav1.LabelSelectorOpExists}}}
 	operator := &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: in.OperatorNamespace}}
 	return &networkingv1.NetworkPolicy{
 		TypeMeta:   typeMeta("networking.k8s.io/v1", "NetworkPolicy"),
@@ -28,7 +29,7 @@ func networkPolicy(in Input) client.Object {
 				{Ports: listeners},
 				ingressFrom(operator, render.StatusPort),
 				{
-					From:  []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: Selector(in.Relay.Name)}}},
+					From:  []networkingv1.NetworkPolicyPeer{{PodSelector: relays}},
 					Ports: []networkingv1.NetworkPolicyPort{policyPort(render.StatusPort)},
 				},
 				ingressFrom(&metav1.LabelSelector{}, render.MetricsPort),

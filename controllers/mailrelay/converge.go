@@ -37,19 +37,16 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 	if err != nil {
 		return err
 	}
-	count := replicas(p.keep(), p.current(), p.mayGo)
-	if p.memory.ending {
-		count = 0
-	}
+	p.count = replicas(p.keep(), p.current(), p.mayGo)
 	objects := desired.Objects(desired.Input{
-		Relay: p.relay, Files: files, Index: encoded, Replicas: count, ClaimSize: p.claimSize(),
+		Relay: p.relay, Files: files, Index: encoded, Replicas: p.count, ClaimSize: p.claimSize(),
 		Image: p.Image, OperatorNamespace: p.Namespace,
 	})
 	if err := p.annotate(objects, in, files, next.Generation); err != nil {
 		return err
 	}
 	p.generation = next.Generation
-	if err := errors.Join(p.takeUp(ctx), p.releaseClaims(ctx, count)); err != nil {
+	if err := errors.Join(p.takeUp(ctx), p.keepVolumes(ctx), p.releaseClaims(ctx, p.count)); err != nil {
 		return err
 	}
 	if err := p.applyAll(ctx, objects); err != nil {
@@ -80,10 +77,11 @@ func (p *pass) refusal(err error) error {
 	return err
 }
 
-// drained says that the pod of an ordinal holds no mail and will get none.
+// drained says that the pod of an ordinal holds no mail and will get none. One that has started has a volume, whether or
+// not we see its claim.
 func (p *pass) drained(ordinal int32) bool {
 	if pod := p.podOf(ordinal); pod != nil {
-		return p.memory.drains[pod.UID].done() || p.neverUsed(ordinal)
+		return p.memory.drains[pod.UID].done() || pod.Status.PodIP == "" && p.neverUsed(ordinal)
 	}
 	return p.neverUsed(ordinal) || p.markOf(p.claimOf(ordinal)) == empty
 }

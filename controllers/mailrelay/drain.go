@@ -21,9 +21,9 @@ type drain struct {
 
 // look takes an answer of a cordoned pod into account; nil when there was none. Only an answer under a
 // configuration that cordons the pod counts: before that, it may still take mail.
-func (d drain) look(s *status.Status, generation int64, handsOver bool, now time.Time) drain {
+func (d drain) look(s *status.Status, generation int64, tells bool, now time.Time) drain {
 	switch {
-	case s == nil || s.Generation < generation || !emptied(s, handsOver):
+	case s == nil || s.Generation < generation || !emptied(s, tells):
 		return drain{}
 	case d.empty > 0 && now.Sub(d.last) < lookApart:
 		return d
@@ -32,9 +32,9 @@ func (d drain) look(s *status.Status, generation int64, handsOver bool, now time
 }
 
 // emptied says that a pod has no mail, none on its way in, and has told its peers what else it knows if it is to.
-func emptied(s *status.Status, handsOver bool) bool {
+func emptied(s *status.Status, tells bool) bool {
 	return s.Queue.Queued == 0 && s.Queue.Damaged == 0 && s.Receiving == 0 &&
-		(!handsOver || s.Handoff != nil && s.Handoff.Phase == status.HandoffDone)
+		(!tells || s.Handoff != nil && s.Handoff.Phase == status.HandoffDone)
 }
 
 // done says that the pod holds no mail and will get none.

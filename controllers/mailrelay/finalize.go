@@ -2,7 +2,6 @@ package mailrelay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,19 +10,16 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/apply"
 	"github.com/postrider/postrider/controllers/desired"
-	"github.com/postrider/postrider/relay/status"
 )
 
 const (
-	// finalizer keeps a MailRelay until it is known which of its claims hold mail.
+	// finalizer keeps a MailRelay until its mail has gone, or its claims are known to be kept.
 	finalizer = "postrider.dev/mailrelay"
-	// patience is how long a relay that is being deleted is asked; then what is unknown counts as mail. Its pods get
-	// as long again to end.
+	// patience is how long pods that need not stay are waited for: more than their grace period.
 	patience = time.Minute
 )
 
@@ -38,9 +34,9 @@ func (p *pass) ensureFinalizer(ctx context.Context) error {
 	return nil
 }
 
-// finalize cordons all pods, finds out which of them hold mail, deletes the claims of those that don't, ends
-// the pods, and lets the relay go; its objects go with it. Claims that hold mail, or may, stay: a MailRelay of
-// the same name takes them up.
+// finalize scales a relay that is being deleted down to no pod at all, by the same steps as any other scale-down, and
+// lets it go when the last has ended; its objects go with it. What differs is only when a pod may go: spec.drain says, at
+// any moment anew.
 //
 // Pods end before the StatefulSet goes: its controller, seeing a pod end and not yet that the set is gone, would
 // make both pod and claim again.
@@ -48,71 +44,89 @@ func (p *pass) finalize(ctx context.Context) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(p.relay, finalizer) || p.memory.released {
 		return ctrl.Result{}, nil
 	}
-	input, facts, err := p.gather(ctx)
-	if err == nil {
-		err = p.converge(ctx, input)
-	}
-	p.probe(ctx)
-	err = errors.Join(err, p.follow(ctx))
-	if !p.memory.ending && p.undecided() || p.memory.ending && p.stillEnding() {
-		return ctrl.Result{RequeueAfter: hurry}, errors.Join(err, p.report(ctx, facts))
-	}
+	ends, err := p.namespaceEnds(ctx)
 	if err != nil {
-		log.FromContext(ctx).Error(err, "the relay goes all the same: what is not known to be empty is kept")
+		return ctrl.Result{}, err
 	}
-	if p.memory.ending {
-		return ctrl.Result{}, p.release(ctx)
+	if ends {
+		return ctrl.Result{}, p.abandon(ctx)
+	}
+	result, err := p.run(ctx)
+	if err != nil || p.count > 0 {
+		p.memory.ending = time.Time{}
+		return result, err
+	}
+	if p.memory.ending.IsZero() {
+		p.memory.ending = p.now
+	}
+	if !p.ended() && p.now.Sub(p.memory.ending) < patience {
+		return ctrl.Result{RequeueAfter: hurry}, nil
 	}
 	if err := p.settleClaims(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
-	p.memory.ending = true
-	return ctrl.Result{RequeueAfter: time.Millisecond}, nil
+	return ctrl.Result{}, p.release(ctx)
 }
 
-// stillEnding says that pods are there, and that there is time to wait for their end.
-func (p *pass) stillEnding() bool {
-	return len(p.seen.pods) > 0 && p.now.Sub(p.relay.DeletionTimestamp.Time) < 2*patience
+// ended says that there are no pods, and that the StatefulSet's controller makes no more.
+func (p *pass) ended() bool {
+	s := p.seen.statefulSet
+	none := s == nil || s.Spec.Replicas != nil && *s.Spec.Replicas == 0 && s.Status.ObservedGeneration >= s.Generation && s.Status.Replicas == 0
+	return none && len(p.seen.pods) == 0
 }
 
-// undecided says that a pod may still turn out to be empty, and that there is time to wait for it.
-func (p *pass) undecided() bool {
-	if p.now.Sub(p.relay.DeletionTimestamp.Time) > patience {
-		return false
-	}
-	for _, pod := range p.seen.pods {
-		if !p.drained(pod.ordinal) && !holdsMail(p.statuses[pod.Name], p.generation) {
-			return true
-		}
-	}
-	return false
-}
-
-// holdsMail says that a pod takes nothing new and has mail.
-func holdsMail(s *status.Status, generation int64) bool {
-	return s != nil && s.Generation >= generation && s.Queue.Queued > 0
-}
-
+// settleClaims deletes the claims that hold nothing, unless all are to be retained, and tells which are kept because they
+// hold mail, or may. A MailRelay of the same name takes these up.
 func (p *pass) settleClaims(ctx context.Context) error {
-	var kept []string
+	var left []string
 	for i := range p.seen.claims {
 		c := &p.seen.claims[i]
 		ordinal, ours := ordinalOf(c.Name, desired.ClaimPrefix(p.relay.Name))
-		switch {
-		case !ours || c.DeletionTimestamp != nil:
-		case p.drained(ordinal) && p.relay.Spec.Queue.Storage.Reclaim == v1alpha1.ReclaimWhenDrained:
-			if err := p.Applier.Delete(ctx, c); err != nil {
+		if !ours || c.DeletionTimestamp != nil {
+			continue
+		}
+		if p.neverUsed(ordinal) || p.markOf(c) == empty {
+			if err := p.settleEmpty(ctx, c); err != nil {
 				return err
 			}
-		default:
-			kept = append(kept, c.Name)
+			continue
 		}
+		queued := p.held(c, ordinal)
+		if p.markOf(c) != kept {
+			if err := p.mark(ctx, c, kept, queued); err != nil {
+				return err
+			}
+		}
+		left = append(left, c.Name+" ("+count(queued)+")")
 	}
-	if len(kept) > 0 {
-		p.Events.Eventf(p.relay, nil, corev1.EventTypeWarning, "ClaimsKept", "Delete",
-			"These volume claims are kept, for they may hold mail: %s. A MailRelay made again as %s takes them up.", strings.Join(kept, ", "), p.relay.Name)
+	if len(left) > 0 {
+		p.Events.Eventf(p.relay, nil, corev1.EventTypeWarning, "ClaimsKept", p.action(),
+			"These volume claims are kept, for they hold mail, or may: %s. A MailRelay made again as %s takes them up.", strings.Join(left, ", "), p.relay.Name)
 	}
 	return nil
+}
+
+func (p *pass) settleEmpty(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
+	if p.relay.Spec.Queue.Storage.Reclaim != v1alpha1.ReclaimWhenDrained || p.keepsAll() {
+		return nil
+	}
+	if err := p.secure(ctx, c, false); err != nil {
+		return err
+	}
+	return p.Applier.Delete(ctx, c)
+}
+
+// keepsAll says that the relay is being deleted, and all its claims are to stay.
+func (p *pass) keepsAll() bool {
+	return p.relay.DeletionTimestamp != nil && p.relay.Spec.Drain.OnDelete == v1alpha1.DeleteRetain
+}
+
+// count says how many recipients a claim holds.
+func count(queued *int64) string {
+	if queued == nil {
+		return "how many recipients is not known"
+	}
+	return fmt.Sprintf("%d recipients when last asked", *queued)
 }
 
 func (p *pass) release(ctx context.Context) error {
@@ -124,4 +138,12 @@ func (p *pass) release(ctx context.Context) error {
 	}
 	p.memory.released = true
 	return nil
+}
+
+// action is what pods go for, in events.
+func (p *pass) action() string {
+	if p.relay.DeletionTimestamp != nil {
+		return "Delete"
+	}
+	return "ScaleDown"
 }

@@ -30,7 +30,7 @@ func (p *pass) countDrains() {
 	drains := map[types.UID]drain{}
 	for _, pod := range p.seen.pods {
 		if pod.surplus {
-			drains[pod.UID] = p.memory.drains[pod.UID].look(p.statuses[pod.Name], p.generation, p.handsOver(), p.now)
+			drains[pod.UID] = p.memory.drains[pod.UID].look(p.statuses[pod.Name], p.generation, p.tells(), p.now)
 		}
 	}
 	p.memory.drains = drains

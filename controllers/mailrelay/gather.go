@@ -40,6 +40,9 @@ func (p *pass) gather(ctx context.Context) (render.Input, facts, error) {
 		return in, facts{}, err
 	}
 	in.Material, in.Cordoned, in.Handoff = material, p.cordoned(), p.handoff()
+	if in.Givers, err = p.givers(ctx); err != nil {
+		return in, facts{}, err
+	}
 	if in.Domains, err = p.domains(ctx); err != nil {
 		return in, facts{}, err
 	}
@@ -78,7 +81,7 @@ func (p *pass) look(ctx context.Context) error {
 	}
 	goes := func(ordinal int32) bool { return ordinal >= p.keep() || p.doomed(ordinal) }
 	p.seen.pods = podsOf(pods.Items, p.relay.Name, goes, p.revision())
-	return nil
+	return p.lookHeir(ctx)
 }
 
 // get reads an object; nil if there is none.

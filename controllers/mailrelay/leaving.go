@@ -13,6 +13,7 @@ import (
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/desired"
+	"github.com/postrider/postrider/controllers/pki"
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/status"
 )
@@ -43,9 +44,17 @@ func (p *pass) letGo(ordinal int32) bool {
 	return settled && (pod == nil || pod.DeletionTimestamp != nil)
 }
 
-// handsOver says that pods that go give their mail to those that stay.
+// handsOver says that pods that go give their mail to those that stay, or to those of another relay.
 func (p *pass) handsOver() bool {
-	return p.relay.DeletionTimestamp == nil && p.relay.Spec.Drain.OnScaleDown != v1alpha1.DrainDeliver
+	if p.relay.DeletionTimestamp != nil {
+		return p.relay.Spec.Drain.OnDelete == v1alpha1.DeleteHandoff
+	}
+	return p.relay.Spec.Drain.OnScaleDown != v1alpha1.DrainDeliver
+}
+
+// tells says that there is somebody who is to learn what pods that go know besides their mail.
+func (p *pass) tells() bool {
+	return p.handsOver() && (p.seen.heir == nil || p.seen.heir.problem == "")
 }
 
 // handoff is what the pods are told of it. An address saves the look-up of a name; it is that of the moment.
@@ -54,59 +63,77 @@ func (p *pass) handoff() *config.Handoff {
 	if from == nil || !p.handsOver() {
 		return nil
 	}
-	h := &config.Handoff{From: from.Name}
-	domain := "." + desired.PodServiceName(p.relay.Name) + "." + p.relay.Namespace + ".svc." + cmp.Or(p.ClusterDomain, "cluster.local")
-	for _, pod := range p.seen.pods {
+	if heir := p.seen.heir; heir != nil {
+		return &config.Handoff{From: from.Name, Peers: p.peers(heir.name, heir.pods, pki.ServerName(p.relay.Namespace, heir.name))}
+	}
+	return &config.Handoff{From: from.Name, Peers: p.peers(p.relay.Name, p.seen.pods, "")}
+}
+
+// peers are those of a relay's pods that may take mail.
+func (p *pass) peers(relay string, pods []pod, serverName string) []config.Peer {
+	var list []config.Peer
+	domain := "." + desired.PodServiceName(relay) + "." + p.relay.Namespace + ".svc." + cmp.Or(p.ClusterDomain, "cluster.local")
+	for _, pod := range pods {
 		if !pod.surplus && pod.DeletionTimestamp == nil {
-			h.Peers = append(h.Peers, config.Peer{Pod: pod.Name, Address: pod.Status.PodIP, Host: pod.Name + domain})
+			list = append(list, config.Peer{Pod: pod.Name, ServerName: serverName, Address: pod.Status.PodIP, Host: pod.Name + domain})
 		}
 	}
-	return h
+	return list
 }
 
 // overdue says that the emptying of a pod takes longer than it may.
 func (p *pass) overdue(d *v1alpha1.DrainingPod) bool {
 	limit := cmp.Or(p.relay.Spec.Drain.TimeoutSeconds, defaultDrainTimeout)
-	return d != nil && p.relay.DeletionTimestamp == nil && p.now.Sub(d.Since.Time) > time.Duration(limit)*time.Second
+	return d != nil && p.now.Sub(d.Since.Time) > time.Duration(limit)*time.Second
 }
 
 // forced says that a surplus pod goes although it is not empty. Since when it is being emptied stands in the status, so
-// that another operator goes on counting.
+// that another operator goes on counting; the pods of a relay that is being deleted have their time together.
 func (p *pass) forced(ordinal int32) bool {
+	if at := p.relay.DeletionTimestamp; at != nil {
+		late := p.relay.Spec.Drain.OnTimeout == v1alpha1.DrainForce && p.overdue(&v1alpha1.DrainingPod{Since: *at})
+		return late || p.keepsAll()
+	}
 	d := p.relay.Status.Draining
 	return d != nil && d.Pod == p.podName(ordinal) && ordinal >= p.keep() &&
 		p.relay.Spec.Drain.OnTimeout == v1alpha1.DrainForce && p.overdue(d)
 }
 
-// draining is how far the emptying of the leaving pod is; nil when there is none, or all go.
+// draining is how far the emptying of the leaving pod is; nil when there is none.
 func (p *pass) draining() *v1alpha1.DrainingPod {
 	pod := p.leaving()
-	if pod == nil || p.relay.DeletionTimestamp != nil {
+	if pod == nil {
 		return nil
 	}
 	since := metav1.NewTime(p.now.Truncate(time.Second))
 	if before := p.relay.Status.Draining; before != nil && before.Pod == pod.Name {
 		since = before.Since
 	}
+	if at := p.relay.DeletionTimestamp; at != nil {
+		since = *at
+	}
 	s := p.statuses[pod.Name]
-	d := &v1alpha1.DrainingPod{Pod: pod.Name, Since: since, Step: stepOf(s, p.generation, p.handsOver())}
+	d := &v1alpha1.DrainingPod{Pod: pod.Name, Since: since, Step: stepOf(s, p.generation, p.handsOver(), p.tells())}
 	if s != nil {
 		d.Queued = &s.Queue.Queued
 		if s.Handoff != nil {
 			d.Problem = cut(s.Handoff.Problem)
 		}
 	}
+	if p.seen.heir != nil && p.seen.heir.problem != "" {
+		d.Problem = p.seen.heir.problem
+	}
 	return d
 }
 
 // stepOf is where the emptying of a pod is, by its answer.
-func stepOf(s *status.Status, generation int64, handsOver bool) v1alpha1.DrainStep {
+func stepOf(s *status.Status, generation int64, handsOver, tells bool) v1alpha1.DrainStep {
 	switch {
 	case s == nil:
 		return v1alpha1.StepUnreachable
 	case s.Generation < generation:
 		return v1alpha1.StepCordoning
-	case emptied(s, handsOver):
+	case emptied(s, tells):
 		return v1alpha1.StepConfirming
 	case !handsOver:
 		return v1alpha1.StepWaitingForDelivery
@@ -122,6 +149,9 @@ func (p *pass) replaceDoomed(ctx context.Context) error {
 	for _, pod := range p.seen.pods {
 		if pod.ordinal >= p.keep() || !pod.surplus || pod.DeletionTimestamp != nil || !p.memory.drains[pod.UID].done() {
 			continue
+		}
+		if err := p.secure(ctx, p.claimOf(pod.ordinal), false); err != nil {
+			return err
 		}
 		log.FromContext(ctx).Info("replacing an empty pod whose volume claim is being deleted", "pod", pod.Name)
 		err := p.Client.Delete(ctx, pod.Pod, client.Preconditions{UID: &pod.UID})

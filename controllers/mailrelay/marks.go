@@ -16,11 +16,8 @@ import (
 	"github.com/postrider/postrider/controllers/desired"
 )
 
-// markAnnotation, on a volume claim whose pod was let go, says what is in it; markQueued, how much it was.
-const (
-	markAnnotation = "postrider.dev/volume"
-	markQueued     = "postrider.dev/queued"
-)
+// markQueued, on a volume claim whose pod was let go, says how much is in it.
+const markQueued = "postrider.dev/queued"
 
 // mark is what is known of a claim without a pod.
 type mark string
@@ -29,20 +26,31 @@ const (
 	// unmarked: nothing. It may hold mail, and gets its pod back.
 	unmarked mark = ""
 	// empty: its pod was found empty twice.
-	empty mark = "empty"
+	empty mark = desired.VolumeEmpty
 	// stranded: its pod went before it was empty.
 	stranded mark = "stranded"
+	// kept: its relay was deleted before it was empty. A relay made again under the name takes it up.
+	kept mark = "kept"
 )
 
-// markOf is the mark of a claim. The cache may not know yet what was written a moment ago.
+// markOf is what the mark of a claim means: one from the end of a former relay means nothing to the one that is there now.
 func (p *pass) markOf(c *corev1.PersistentVolumeClaim) mark {
+	m := p.written(c)
+	if m == kept && p.relay.DeletionTimestamp == nil {
+		return unmarked
+	}
+	return m
+}
+
+// written is the mark on a claim. The cache may not know yet what was written a moment ago.
+func (p *pass) written(c *corev1.PersistentVolumeClaim) mark {
 	if c == nil {
 		return unmarked
 	}
 	if m := p.memory.marks[c.UID]; m != unmarked {
 		return m
 	}
-	return mark(c.Annotations[markAnnotation])
+	return mark(c.Annotations[desired.VolumeAnnotation])
 }
 
 // lost says that a claim may hold mail, and is not known to be let go.
@@ -69,21 +77,17 @@ func (p *pass) releaseClaims(ctx context.Context, count int32) error {
 
 func (p *pass) releaseClaim(ctx context.Context, ordinal int32, c *corev1.PersistentVolumeClaim) error {
 	switch {
-	case p.drained(ordinal):
+	case p.drained(ordinal) && !p.keepsAll():
 		return p.releaseEmpty(ctx, ordinal, c)
 	case p.relay.DeletionTimestamp != nil:
-		return nil // it stays as it is
+		return p.mark(ctx, c, kept, p.lastQueued(ordinal))
 	default:
 		return p.releaseStranded(ctx, ordinal, c)
 	}
 }
 
 func (p *pass) releaseStranded(ctx context.Context, ordinal int32, c *corev1.PersistentVolumeClaim) error {
-	queued := ""
-	if d := p.relay.Status.Draining; d != nil && d.Queued != nil {
-		queued = strconv.FormatInt(*d.Queued, 10)
-	}
-	if err := p.mark(ctx, c, stranded, queued); err != nil {
+	if err := p.mark(ctx, c, stranded, p.lastQueued(ordinal)); err != nil {
 		return err
 	}
 	p.Events.Eventf(p.relay, nil, corev1.EventTypeWarning, "VolumeStranded", "ScaleDown",
@@ -93,14 +97,17 @@ func (p *pass) releaseStranded(ctx context.Context, ordinal int32, c *corev1.Per
 
 func (p *pass) releaseEmpty(ctx context.Context, ordinal int32, c *corev1.PersistentVolumeClaim) error {
 	if p.relay.Spec.Queue.Storage.Reclaim == v1alpha1.ReclaimWhenDrained {
+		if err := p.secure(ctx, c, false); err != nil {
+			return err
+		}
 		if err := p.Applier.Delete(ctx, c); err != nil {
 			return err
 		}
 		p.memory.marks[c.UID] = empty
-	} else if err := p.mark(ctx, c, empty, ""); err != nil {
+	} else if err := p.mark(ctx, c, empty, nil); err != nil {
 		return err
 	}
-	p.Events.Eventf(p.relay, nil, corev1.EventTypeNormal, "Drained", "ScaleDown", "%s was found empty twice, and goes.", p.podName(ordinal))
+	p.Events.Eventf(p.relay, nil, corev1.EventTypeNormal, "Drained", p.action(), "%s was found empty twice, and goes.", p.podName(ordinal))
 	return nil
 }
 
@@ -110,20 +117,22 @@ func (p *pass) takeUp(ctx context.Context) error {
 	for i := range p.seen.claims {
 		c := &p.seen.claims[i]
 		ordinal, ours := ordinalOf(c.Name, desired.ClaimPrefix(p.relay.Name))
-		if ours && ordinal < p.keep() && p.markOf(c) != unmarked && c.DeletionTimestamp == nil {
-			failed = append(failed, p.mark(ctx, c, unmarked, ""))
+		over := ordinal < p.keep() || p.relay.DeletionTimestamp == nil && p.written(c) == kept
+		if ours && over && p.written(c) != unmarked && c.DeletionTimestamp == nil {
+			failed = append(failed, p.mark(ctx, c, unmarked, nil))
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// mark writes a mark, or removes it.
-func (p *pass) mark(ctx context.Context, c *corev1.PersistentVolumeClaim, m mark, queued string) error {
-	annotations := map[string]any{markAnnotation: string(m), markQueued: queued}
-	for key, value := range annotations {
-		if value == "" {
-			annotations[key] = nil
-		}
+// mark writes a mark, with what the claim is known to hold, or removes it.
+func (p *pass) mark(ctx context.Context, c *corev1.PersistentVolumeClaim, m mark, queued *int64) error {
+	annotations := map[string]any{desired.VolumeAnnotation: nil, markQueued: nil}
+	if m != unmarked {
+		annotations[desired.VolumeAnnotation] = string(m)
+	}
+	if queued != nil {
+		annotations[markQueued] = strconv.FormatInt(*queued, 10)
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
 	if err != nil {
@@ -143,17 +152,33 @@ func (p *pass) strandedVolumes() []v1alpha1.StrandedVolume {
 	for i := range p.seen.claims {
 		c := &p.seen.claims[i]
 		ordinal, ours := ordinalOf(c.Name, desired.ClaimPrefix(p.relay.Name))
-		if !ours || ordinal < p.keep() || p.podOf(ordinal) != nil || len(list) == maxPods || p.relay.DeletionTimestamp != nil {
+		if !ours || ordinal < p.keep() || p.podOf(ordinal) != nil || len(list) == maxPods {
 			continue
 		}
-		if p.markOf(c) != stranded && !p.lost(c) {
-			continue
+		if m := p.markOf(c); m == stranded || m == kept || p.lost(c) {
+			list = append(list, v1alpha1.StrandedVolume{Claim: c.Name, Queued: p.held(c, ordinal)})
 		}
-		v := v1alpha1.StrandedVolume{Claim: c.Name}
-		if n, err := strconv.ParseInt(c.Annotations[markQueued], 10, 64); err == nil {
-			v.Queued = &n
-		}
-		list = append(list, v)
 	}
 	return list
+}
+
+// held is what stands on a claim without a pod, else what its pod last said; nil when neither is known.
+func (p *pass) held(c *corev1.PersistentVolumeClaim, ordinal int32) *int64 {
+	if n, err := strconv.ParseInt(c.Annotations[markQueued], 10, 64); err == nil {
+		return &n
+	}
+	return p.lastQueued(ordinal)
+}
+
+// lastQueued is what the pod of an ordinal held when it last answered; nil when that is not known.
+func (p *pass) lastQueued(ordinal int32) *int64 {
+	if n, ok := p.memory.queued[ordinal]; ok {
+		return &n
+	}
+	for _, s := range p.relay.Status.Pods {
+		if s.Name == p.podName(ordinal) {
+			return s.Queued
+		}
+	}
+	return nil
 }

@@ -22,8 +22,12 @@ type memory struct {
 	drains map[types.UID]drain
 	// marks are those that were put on claims, by the claims' UID.
 	marks map[types.UID]mark
-	// ending says of a relay that is being deleted that its claims are settled, so that its pods may end.
-	ending bool
+	// queued is what pods held when they last answered, by ordinal.
+	queued map[int32]int64
+	// volumes are those of the claims there were, by the claims' UID.
+	volumes map[types.UID]volume
+	// ending is since when none of the pods of a relay that is being deleted need stay.
+	ending time.Time
 	// released says that the relay was let go. Until the cache knows, it must not be taken up again.
 	released bool
 	// names is what is known of the names of egress addresses.
@@ -51,7 +55,10 @@ func (m *memories) get(key client.ObjectKey, uid types.UID) *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.of[key] == nil || m.of[key].uid != uid {
-		m.of[key] = &memory{uid: uid, drains: map[types.UID]drain{}, marks: map[types.UID]mark{}, signing: map[types.UID]signing{}}
+		m.of[key] = &memory{
+			uid: uid, drains: map[types.UID]drain{}, marks: map[types.UID]mark{}, signing: map[types.UID]signing{},
+			queued: map[int32]int64{}, volumes: map[types.UID]volume{},
+		}
 	}
 	return m.of[key]
 }

@@ -9,11 +9,11 @@ import (
 func TestMemoryIsOfOneRelay(t *testing.T) {
 	m := memories{of: map[client.ObjectKey]*memory{}}
 	key := client.ObjectKey{Namespace: "mail", Name: "outbound"}
-	m.get(key, "first").ending = true
-	if !m.get(key, "first").ending {
+	m.get(key, "first").released = true
+	if !m.get(key, "first").released {
 		t.Error("forgotten")
 	}
-	if m.get(key, "second").ending {
+	if m.get(key, "second").released {
 		t.Error("a relay made again under the same name is taken for the one that went")
 	}
 	m.drop(key)

@@ -40,4 +40,9 @@ func (p *pass) probe(ctx context.Context) {
 		})
 	}
 	_ = group.Wait() // its functions return no error
+	for _, pod := range p.seen.pods {
+		if s := p.statuses[pod.Name]; s != nil {
+			p.memory.queued[pod.ordinal] = s.Queue.Queued
+		}
+	}
 }

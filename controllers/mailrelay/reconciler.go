@@ -57,6 +57,8 @@ type Options struct {
 	// Resolver makes a resolver for one look, for servers as host:port; none for the operator's own.
 	Resolver func(servers []string) dns.Resolver
 	Now      func() time.Time
+	// Live reads namespaces and volumes, of which there is no cache.
+	Live client.Reader
 	// Image is the relay's container image.
 	Image string
 	// Namespace is the operator's own.
@@ -86,6 +88,8 @@ type pass struct {
 	memory *memory
 	now    time.Time
 	seen   seen
+	// count is how many pods the StatefulSet is told to run.
+	count int32
 	// generation is that of the configuration as it is rendered now.
 	generation int64
 	statuses   map[string]*status.Status
@@ -102,6 +106,8 @@ type seen struct {
 	config      *corev1.ConfigMap
 	pods        []pod
 	claims      []corev1.PersistentVolumeClaim
+	// heir gets the mail of a relay that is being deleted; nil when none does.
+	heir *heir
 	// index is that of the configuration that the pods are given; the zero Index before there is one.
 	index config.Index
 }

@@ -53,6 +53,9 @@ func (p *pass) conditions(ctx context.Context, f facts) []metav1.Condition {
 		Draining: p.draining(), HandsOver: p.handsOver(), Reverse: p.reverse(ctx),
 	}
 	o.Overdue = p.overdue(o.Draining)
+	if p.seen.heir != nil {
+		o.Heir, o.HeirProblem = p.seen.heir.name, p.seen.heir.problem
+	}
 	for _, v := range p.strandedVolumes() {
 		o.Stranded = append(o.Stranded, v.Claim)
 	}

@@ -50,6 +50,7 @@ func (r *Reconciler) build(mgr ctrl.Manager) (controller.Controller, error) {
 		Owns(&networkingv1.NetworkPolicy{}).
 		Watches(&corev1.Pod{}, byLabel, builder.WithPredicates(podChanged())).
 		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
+		Watches(&v1alpha1.MailRelay{}, handler.EnqueueRequestsFromMapFunc(heirOf), spec).
 		Watches(&v1alpha1.SendingDomain{}, handler.EnqueueRequestsFromMapFunc(relayOfDomain), builder.WithPredicates(domainChanged())).
 		Watches(&v1alpha1.RateLimitPolicy{}, handler.EnqueueRequestsFromMapFunc(r.relaysOfPolicy), spec).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrent}).
@@ -66,6 +67,15 @@ func relayByLabel(_ context.Context, o client.Object) []ctrl.Request {
 		return nil
 	}
 	return []ctrl.Request{requestFor(o.GetNamespace(), name)}
+}
+
+// heirOf is the relay that gets the mail of one that is being deleted.
+func heirOf(_ context.Context, o client.Object) []ctrl.Request {
+	r, ok := o.(*v1alpha1.MailRelay)
+	if !ok || heirName(r) == "" {
+		return nil
+	}
+	return []ctrl.Request{requestFor(r.Namespace, heirName(r))}
 }
 
 func relayOfDomain(_ context.Context, o client.Object) []ctrl.Request {

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/desired"
 )
 
 // patience is how long a scrape waits for the caches.
@@ -22,7 +24,7 @@ const patience = 5 * time.Second
 type Collector struct {
 	reader client.Reader
 
-	condition, replicas, ready, domains, policies *prometheus.Desc
+	condition, replicas, ready, stranded, domains, policies *prometheus.Desc
 }
 
 // New makes a collector that reads from caches.
@@ -36,6 +38,8 @@ func New(reader client.Reader) *Collector {
 			"namespace", "mailrelay", "type", "status", "reason"),
 		replicas: describe("postrider_mailrelay_replicas", "Pods that a MailRelay asks for.", "namespace", "mailrelay"),
 		ready:    describe("postrider_mailrelay_ready_replicas", "Pods of a MailRelay that serve.", "namespace", "mailrelay"),
+		stranded: describe("postrider_mailrelay_stranded_volumes", "Volume claims that hold mail, or may, and have no pod that delivers it; those of MailRelays that were deleted too.",
+			"namespace", "mailrelay"),
 		domains: describe("postrider_sendingdomains", "SendingDomains by the MailRelay they refer to, and the status of each condition.",
 			"namespace", "mailrelay", "type", "status"),
 		policies: describe("postrider_ratelimitpolicies", "RateLimitPolicies by the status of each condition.",
@@ -45,7 +49,7 @@ func New(reader client.Reader) *Collector {
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.condition, c.replicas, c.ready, c.domains, c.policies} {
+	for _, d := range []*prometheus.Desc{c.condition, c.replicas, c.ready, c.stranded, c.domains, c.policies} {
 		to <- d
 	}
 }
@@ -71,13 +75,36 @@ func (c *Collector) relays(ctx context.Context, to chan<- prometheus.Metric) err
 	if err := c.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return err
 	}
+	there := map[client.ObjectKey]bool{}
 	for i := range list.Items {
 		r := &list.Items[i]
+		there[client.ObjectKeyFromObject(r)] = true
 		for _, condition := range r.Status.Conditions {
 			to <- gauge(c.condition, 1, r.Namespace, r.Name, condition.Type, string(condition.Status), condition.Reason)
 		}
 		to <- gauge(c.replicas, int(r.Spec.Replicas), r.Namespace, r.Name)
 		to <- gauge(c.ready, int(r.Status.ReadyReplicas), r.Namespace, r.Name)
+		to <- gauge(c.stranded, len(r.Status.StrandedVolumes), r.Namespace, r.Name)
+	}
+	return c.orphans(ctx, to, there)
+}
+
+// orphans counts the claims that deleted relays left behind.
+func (c *Collector) orphans(ctx context.Context, to chan<- prometheus.Metric, there map[client.ObjectKey]bool) error {
+	var list corev1.PersistentVolumeClaimList
+	if err := c.reader.List(ctx, &list, client.UnsafeDisableDeepCopy, client.HasLabels{desired.RelayLabel}); err != nil {
+		return err
+	}
+	left := map[client.ObjectKey]int{}
+	for i := range list.Items {
+		claim := &list.Items[i]
+		relay := client.ObjectKey{Namespace: claim.Namespace, Name: claim.Labels[desired.RelayLabel]}
+		if !there[relay] && claim.Annotations[desired.VolumeAnnotation] != desired.VolumeEmpty {
+			left[relay]++
+		}
+	}
+	for relay, n := range left {
+		to <- gauge(c.stranded, n, relay.Namespace, relay.Name)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,6 +26,7 @@ type cache struct {
 	relays   []v1alpha1.MailRelay
 	domains  []v1alpha1.SendingDomain
 	policies []v1alpha1.RateLimitPolicy
+	claims   []corev1.PersistentVolumeClaim
 	broken   error
 }
 
@@ -36,6 +38,8 @@ func (c *cache) List(_ context.Context, list client.ObjectList, _ ...client.List
 	switch l := list.(type) {
 	case *v1alpha1.MailRelayList:
 		l.Items = c.relays
+	case *corev1.PersistentVolumeClaimList:
+		l.Items = c.claims
 	case *v1alpha1.SendingDomainList:
 		l.Items = c.domains
 	case *v1alpha1.RateLimitPolicyList:
@@ -69,10 +73,14 @@ func TestConditionsAreNumbers(t *testing.T) {
 		relays: []v1alpha1.MailRelay{{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "mail", Name: "mx1"},
 			Spec:       v1alpha1.MailRelaySpec{Replicas: 3},
-			Status:     v1alpha1.MailRelayStatus{ReadyReplicas: 2, Conditions: conditions("Ready/False/NotEnoughReplicas", "ConfigCurrent/Unknown/StatusUnavailable")},
+			Status:     v1alpha1.MailRelayStatus{ReadyReplicas: 2, StrandedVolumes: []v1alpha1.StrandedVolume{{Claim: "spool-mx1-4"}}, Conditions: conditions("Ready/False/NotEnoughReplicas", "ConfigCurrent/Unknown/StatusUnavailable")},
 		}},
 		policies: []v1alpha1.RateLimitPolicy{{ObjectMeta: metav1.ObjectMeta{Namespace: "mail"},
 			Status: v1alpha1.RateLimitPolicyStatus{Conditions: conditions("Programmed/True/Programmed")}}},
+	}
+	for relay, volume := range map[string]string{"mx1": "stranded", "gone": "kept", "empty": "empty", "lost": ""} {
+		c.claims = append(c.claims, corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "mail",
+			Labels: map[string]string{"postrider.dev/relay": relay}, Annotations: map[string]string{"postrider.dev/volume": volume}}})
 	}
 	for i := range 5000 {
 		d := v1alpha1.SendingDomain{ObjectMeta: metav1.ObjectMeta{Namespace: "mail", Name: fmt.Sprint("d", i)},
@@ -90,6 +98,9 @@ func TestConditionsAreNumbers(t *testing.T) {
 		`postrider_mailrelay_condition{mailrelay="mx1",namespace="mail",reason="StatusUnavailable",status="Unknown",type="ConfigCurrent"} 1`,
 		`postrider_mailrelay_replicas{mailrelay="mx1",namespace="mail"} 3`,
 		`postrider_mailrelay_ready_replicas{mailrelay="mx1",namespace="mail"} 2`,
+		`postrider_mailrelay_stranded_volumes{mailrelay="mx1",namespace="mail"} 1`,
+		`postrider_mailrelay_stranded_volumes{mailrelay="gone",namespace="mail"} 1`,
+		`postrider_mailrelay_stranded_volumes{mailrelay="lost",namespace="mail"} 1`,
 		`postrider_sendingdomains{mailrelay="mx1",namespace="mail",status="False",type="SPFVerified"} 7`,
 		`postrider_sendingdomains{mailrelay="mx1",namespace="mail",status="True",type="SPFVerified"} 4993`,
 		`postrider_sendingdomains{mailrelay="mx1",namespace="mail",status="True",type="DKIMVerified"} 5000`,
@@ -99,7 +110,7 @@ func TestConditionsAreNumbers(t *testing.T) {
 			t.Errorf("missing: %s", want)
 		}
 	}
-	if series := strings.Count(text, "\npostrider_"); code != http.StatusOK || series != 8 {
+	if series := strings.Count(text, "\npostrider_"); code != http.StatusOK || series != 11 {
 		t.Errorf("%d, %d series:\n%s", code, series, text)
 	}
 }

@@ -3,14 +3,11 @@ package operator_test
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -185,53 +182,14 @@ func (f *fixture) podUIDs() map[string]string {
 	return uids
 }
 
-func TestDeletionLeavesOnlyMail(t *testing.T) {
-	f := setUp(t)
-	relay := f.serving("outbound", 3)
-	f.node.set(func(n *node) { n.queued["outbound-1"] = 3 })
-	f.delete(relay)
-	f.eventually("the relay and all that belongs to it go", func() error {
-		if f.get(relay) {
-			return fmt.Errorf("the relay is still there: %+v", relay.Status.Conditions)
-		}
-		return f.leftovers()
-	})
-	f.eventually("only the claim with mail is left", func() error {
-		if claims := f.claims(); !slices.Equal(claims, []string{"spool-outbound-1"}) {
-			return fmt.Errorf("there are %v", claims)
-		}
-		return nil
-	})
-
-	f.eventually("an event says which claim is kept", func() error {
-		var events eventsv1.EventList
-		if err := server.Client.List(context.Background(), &events, client.InNamespace(f.namespace)); err != nil {
-			return err
-		}
-		for _, e := range events.Items {
-			if e.Reason == "ClaimsKept" && strings.Contains(e.Note, "spool-outbound-1.") {
-				return nil
-			}
-		}
-		return fmt.Errorf("there are %d others", len(events.Items))
-	})
-
-	// Made again with fewer pods, it takes up the claim and delivers what it holds.
-	again := f.relay("outbound", 1)
-	f.create(again)
-	f.expectRelay(again, map[string]string{"Draining": "True/HandingOff", "Ready": "True/Serving"})
-	f.node.set(func(n *node) { n.queued["outbound-1"] = 0 })
-	f.expectRelay(again, map[string]string{"Draining": "", "Ready": "True/Serving"})
-}
-
-// leftovers says what there is that bears the relay's label, but for claims.
-func (f *fixture) leftovers() error {
+// leftovers says what there is that bears a relay's label, but for claims.
+func (f *fixture) leftovers(relay string) error {
 	lists := []client.ObjectList{
 		&appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{}, &corev1.SecretList{}, &corev1.PodList{},
 		&policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{}, &corev1.ServiceAccountList{},
 	}
 	for _, list := range lists {
-		err := server.Client.List(context.Background(), list, client.InNamespace(f.namespace), client.HasLabels{"postrider.dev/relay"})
+		err := server.Client.List(context.Background(), list, client.InNamespace(f.namespace), client.MatchingLabels{"postrider.dev/relay": relay})
 		if err != nil {
 			return err
 		}

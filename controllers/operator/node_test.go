@@ -16,6 +16,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,6 +38,8 @@ type node struct {
 	queued map[string]int64
 	// silent pods don't answer, unready ones are not ready, stale ones keep the configuration they have.
 	silent, unready, stale map[string]bool
+	// lingering pods do not end.
+	lingering bool
 	// wantKeys says that pods have seen a token with a key that they don't know.
 	wantKeys bool
 }
@@ -96,11 +99,15 @@ func (n *node) sync(ctx context.Context) {
 	if server.Client.List(ctx, &pods) != nil {
 		return
 	}
+	n.mu.Lock()
+	lingering := n.lingering
+	n.mu.Unlock()
 	present := map[types.UID]bool{}
 	for i := range pods.Items {
 		p := &pods.Items[i]
 		present[p.UID] = true
 		switch {
+		case p.DeletionTimestamp != nil && lingering:
 		case p.DeletionTimestamp != nil:
 			_ = server.Client.Delete(ctx, p, client.GracePeriodSeconds(0), client.Preconditions{UID: &p.UID})
 		case p.Spec.NodeName == "":
@@ -119,6 +126,7 @@ func (n *node) sync(ctx context.Context) {
 	}
 }
 
+// bindClaims gives each claim a volume that is deleted with it, if nothing else is said.
 func (n *node) bindClaims(ctx context.Context) {
 	var claims corev1.PersistentVolumeClaimList
 	if server.Client.List(ctx, &claims) != nil {
@@ -126,14 +134,27 @@ func (n *node) bindClaims(ctx context.Context) {
 	}
 	for i := range claims.Items {
 		c := &claims.Items[i]
-		if c.Status.Phase == corev1.ClaimBound {
+		if c.Status.Phase == corev1.ClaimBound || c.DeletionTimestamp != nil {
 			continue
 		}
-		c.Spec.VolumeName = "volume-" + c.Name
+		_ = server.Client.Create(ctx, volumeOf(c))
+		c.Spec.VolumeName = volumeOf(c).Name
 		if server.Client.Update(ctx, c) == nil {
 			c.Status.Phase, c.Status.Capacity = corev1.ClaimBound, c.Spec.Resources.Requests
 			_ = server.Client.Status().Update(ctx, c)
 		}
+	}
+}
+
+func volumeOf(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {
+	return &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "pvc-" + string(c.UID)},
+		Spec: corev1.PersistentVolumeSpec{
+			Capacity: c.Spec.Resources.Requests, AccessModes: c.Spec.AccessModes,
+			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
+			ClaimRef:                      &corev1.ObjectReference{APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: c.Namespace, Name: c.Name, UID: c.UID},
+			PersistentVolumeSource:        corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/spool"}},
+		},
 	}
 }
 

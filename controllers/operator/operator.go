@@ -119,6 +119,7 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	identity := &mailrelay.Identity{Client: mgr.GetClient(), Namespace: o.Namespace, Now: o.Now}
 	relays := mailrelay.New(mailrelay.Options{
 		Client:   mgr.GetClient(),
+		Live:     mgr.GetAPIReader(),
 		Applier:  apply.New(apply.Options{Client: mgr.GetClient(), Live: isSecret, Recheck: ownFresh, Now: o.Now}),
 		Secrets:  secrets(),
 		Identity: identity,

@@ -26,6 +26,11 @@ func TestOperatorMayNot(t *testing.T) {
 		{Verb: "bind", Group: "rbac.authorization.k8s.io", Resource: "clusterroles"},
 		{Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "clusterrolebindings"},
 		{Verb: "patch", Resource: "nodes"},
+		{Verb: "list", Resource: "persistentvolumes"},
+		{Verb: "delete", Resource: "persistentvolumes"},
+		{Verb: "create", Resource: "persistentvolumes"},
+		{Verb: "patch", Resource: "namespaces"},
+		{Verb: "delete", Resource: "namespaces"},
 		{Verb: "update", Group: "postrider.dev", Resource: "mailrelays"},
 		{Verb: "patch", Group: "postrider.dev", Resource: "sendingdomains"},
 	} {

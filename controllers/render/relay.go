@@ -27,6 +27,7 @@ func relay(in Input) config.Relay {
 		Policies: policies(in),
 		Cordoned: in.Cordoned,
 		Handoff:  in.Handoff,
+		Givers:   in.Givers,
 	}
 	for _, l := range spec.Listeners {
 		r.Listeners = append(r.Listeners, listener(in.Relay, l))

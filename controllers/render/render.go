@@ -38,6 +38,8 @@ type Input struct {
 	Cordoned []string
 	// Handoff says which pod gives its mail to which others; nil when none does.
 	Handoff *config.Handoff
+	// Givers are other relays that may give their mail to this one, by the names in their certificates.
+	Givers []string
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.

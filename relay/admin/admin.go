@@ -160,17 +160,45 @@ func verified(req *http.Request) bool {
 		func(name string) bool { return strings.HasSuffix(name, relaySuffix) })
 }
 
-// sibling says that the client is a pod of the relay of this name.
-func sibling(req *http.Request, serverName string) bool {
-	return strings.HasSuffix(serverName, relaySuffix) && req.TLS != nil && len(req.TLS.VerifiedChains) > 0 &&
-		slices.Contains(req.TLS.PeerCertificates[0].DNSNames, serverName)
+// Kin are the relays whose pods may come to the door of the hand-off, by the names in their certificates.
+type Kin struct {
+	// Self is our own relay; empty for none.
+	Self string
+	// Givers are others that give us their mail.
+	Givers []string
+}
+
+// gives says that the client is a pod of our relay, or of one that gives us its mail.
+func (k Kin) gives(req *http.Request) bool {
+	return k.any(req, func(name string) bool { return name == k.Self || slices.Contains(k.Givers, name) })
+}
+
+// settles says that the client is a pod of a relay in our namespace. What it began while it might give mail it may ask
+// about ever after: until it knows what became of a message, that can go nowhere.
+func (k Kin) settles(req *http.Request) bool {
+	return k.any(req, func(name string) bool {
+		_, theirs, _ := strings.Cut(name, ".")
+		_, ours, _ := strings.Cut(k.Self, ".")
+		return theirs == ours
+	})
+}
+
+// any says that the client shows a certificate of ours for a relay that fits.
+func (k Kin) any(req *http.Request, fits func(name string) bool) bool {
+	return strings.HasSuffix(k.Self, relaySuffix) && req.TLS != nil && len(req.TLS.VerifiedChains) > 0 &&
+		slices.ContainsFunc(req.TLS.PeerCertificates[0].DNSNames, func(name string) bool {
+			return strings.HasSuffix(name, relaySuffix) && fits(name)
+		})
 }
 
 // Secured serves those whose certificate the server in front of it has verified: the operator, and at /handoff/ the pods
-// of the same relay, which have serverName in their certificate. One relay's key opens no other relay's door.
-func Secured(operator, peers http.Handler, serverName func() string) http.Handler {
+// of kin. One relay's key opens no other relay's door, but for what its mail was given away with.
+func Secured(operator, peers http.Handler, kin func() Kin) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/handoff/", only(func(req *http.Request) bool { return sibling(req, serverName()) }, peers))
+	mux.Handle("/handoff/", only(func(req *http.Request) bool { return kin().gives(req) }, peers))
+	for _, path := range []string{"/handoff/cancel", "/handoff/forget"} {
+		mux.Handle(path, only(func(req *http.Request) bool { return kin().settles(req) }, peers))
+	}
 	mux.Handle("/", only(verified, operator))
 	return mux
 }

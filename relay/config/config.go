@@ -63,6 +63,8 @@ type Relay struct {
 	Cordoned []string `json:"cordoned,omitempty"`
 	// Handoff says which pod gives its mail to which others; nil when none does.
 	Handoff *Handoff `json:"handoff,omitempty"`
+	// Givers are other relays whose pods may give their mail to those of this one, by their Admin.ServerName.
+	Givers []string `json:"givers,omitempty"`
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin `json:"admin,omitempty"`
 	// Filters judge mail before it is accepted, in this order.
@@ -366,13 +368,15 @@ type Admin struct {
 type Handoff struct {
 	// From is the pod.
 	From string `json:"from"`
-	// Peers take its mail: the pods that stay.
+	// Peers take its mail: the pods that stay, or those of another relay.
 	Peers []Peer `json:"peers,omitempty"`
 }
 
-// Peer is a pod of the same relay.
+// Peer is a pod that takes mail.
 type Peer struct {
 	Pod string `json:"pod"`
+	// ServerName is the name in its certificate where it is of another relay, as in Admin; empty for one of our own.
+	ServerName string `json:"serverName,omitempty"`
 	// Address is its IP address at the moment; empty while it has none.
 	Address string `json:"address,omitempty"`
 	// Host is its name in the cluster's DNS, which stays.

@@ -339,12 +339,13 @@ func (s *Sender) willing(ctx context.Context, plan *config.Handoff) ([]*peer, er
 	return ready, failed
 }
 
-// tell passes on the directives that a peer has not been told of, and the suppressions if it knows none.
+// tell passes on the directives that a peer has not been told of, and the suppressions if it knows none. Another relay is
+// told no directives: they would be about its own mail too.
 func (s *Sender) tell(ctx context.Context, p *peer) error {
 	err := s.o.Lists(!p.listed, func(l Lists) error {
 		fresh := Lists{Suppressions: l.Suppressions}
 		for _, d := range l.Directives {
-			if !p.told[d.ID] {
+			if !p.told[d.ID] && p.ServerName == "" {
 				fresh.Directives = append(fresh.Directives, d)
 			}
 		}

@@ -114,6 +114,17 @@ var refusals = []refusal{
 	{mailRelay, edits{"spec.access.trustedCIDRs": "[10.0.0.0/8, 10.0.0.0/8]"}, "Duplicate value"},
 	{mailRelay, edits{"spec.access.undeclaredSenders": "Maybe"}, `supported values: "Reject", "Accept"`},
 
+	// Draining.
+	{mailRelay, edits{"spec.drain": "{onDelete: Handoff}"}, "set both, or remove handoffTo and set onDelete to Deliver or Retain"},
+	{mailRelay, edits{"spec.drain": "{onDelete: Handoff, handoffTo: {}}"}, "spec.drain.handoffTo.name: Required"},
+	{mailRelay, edits{"spec.drain": "{handoffTo: {name: other}}"}, "handoffTo names the MailRelay that gets the mail with onDelete: Handoff, and only then"},
+	{mailRelay, edits{"spec.drain": "{onDelete: Retain, handoffTo: {name: other}}"}, "remove handoffTo and set onDelete to Deliver or Retain"},
+	{mailRelay, edits{"spec.drain": "{onDelete: Handoff, handoffTo: {name: outbound}}"}, "cannot take its own mail when it is deleted: name another"},
+	{mailRelay, edits{"spec.drain": "{onDelete: Handoff, handoffTo: {name: a/b}}"}, "must be the name of an object"},
+	{mailRelay, edits{"spec.drain.onDelete": "Drop"}, `supported values: "Deliver", "Handoff", "Retain"`},
+	{mailRelay, edits{"spec.drain.onTimeout": "Ignore"}, `supported values: "Hold", "Force"`},
+	{mailRelay, edits{"spec.drain.timeoutSeconds": "0"}, "greater than or equal to 1"},
+
 	// Service and pods.
 	{mailRelay, edits{"spec.service.externalTrafficPolicy": "Local"}, "set service.type to LoadBalancer or NodePort"},
 	{mailRelay, edits{"spec.service": "{type: ClusterIP, loadBalancerClass: a}"}, "loadBalancerClass is for a load balancer"},

@@ -24,6 +24,7 @@ spec:
   listeners: [{name: smtp, port: 25, mode: Relay}]
   access: {undeclaredSenders: Reject}
   drain:
+    onDelete: Deliver
     onScaleDown: Handoff
     onTimeout: Hold
     timeoutSeconds: 3600
@@ -117,6 +118,8 @@ func TestTaken(t *testing.T) {
 		"rspamd at an address":   {"spec.filters": spamFilter, "spec.filters.0.rspamd.url": "'http://[2001:db8::1]:11333/'"},
 		"a webhook":              {"spec.events.webhooks": hook, "spec.events.webhooks.0.types": "[Accepted, Delivered, Deferred, Bounced, Suppressed]", "spec.events.webhooks.0.url": "'https://hooks.example.com:8443/a/b.php?x=1&y=%20'"},
 		"resolvers":              {"spec.dns.resolvers": "['192.0.2.53:53', '[2001:db8::53]:5353']"},
+		"handed to another":      {"spec.drain": "{onDelete: Handoff, handoffTo: {name: other}}"},
+		"volumes kept":           {"spec.drain": "{onDelete: Retain}"},
 		"both egress families":   {"spec.egress.addresses": "[203.0.113.10, '2001:db8::10']"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -48,8 +48,18 @@ func namespace(t *testing.T, name string) string {
 			return
 		}
 		must(t)(kubectl("delete", "namespace", name, "--wait=true", "--timeout=120s"))
+		deleteVolumes(t, name)
 	})
 	return name
+}
+
+// deleteVolumes deletes what the operator keeps when a namespace is deleted.
+func deleteVolumes(t *testing.T, namespace string) {
+	t.Helper()
+	out := must(t)(kubectl("get", "pv", "-o", `jsonpath={range .items[?(@.spec.claimRef.namespace=="`+namespace+`")]}{.metadata.name}{"\n"}{end}`))
+	if volumes := strings.Fields(out); len(volumes) > 0 {
+		must(t)(kubectl(append([]string{"delete", "pv", "--wait=false"}, volumes...)...))
+	}
 }
 
 // describe logs what helps to see why a scenario failed.

@@ -197,9 +197,11 @@ func (s setup) queued(want int64) error {
 }
 
 // podStatus asks the relay in a pod itself, through its admin socket.
-func (s setup) podStatus(ordinal int) (status.Status, error) {
+func (s setup) podStatus(ordinal int) (status.Status, error) { return s.statusOf(s.pod(ordinal)) }
+
+func (s setup) statusOf(pod string) (status.Status, error) {
 	var st status.Status
-	out, err := kubectl("exec", "-n", s.namespace, s.pod(ordinal), "--", "/relay", "ctl", "GET", "/status")
+	out, err := kubectl("exec", "-n", s.namespace, pod, "--", "/relay", "ctl", "GET", "/status")
 	if err != nil {
 		return st, err
 	}

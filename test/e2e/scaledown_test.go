@@ -147,8 +147,8 @@ func (l *scaleDown) watch(t *testing.T, meet func(pod, phase string)) {
 }
 
 // names are those of the objects of a kind that belong to the relay.
-func (l *scaleDown) names(kind string) ([]string, error) {
-	out, err := kubectl("get", kind, "-n", l.namespace, "-l", "postrider.dev/relay="+relayName, "-o", "jsonpath={.items[*].metadata.name}")
+func (s setup) names(kind string) ([]string, error) {
+	out, err := kubectl("get", kind, "-n", s.namespace, "-l", "postrider.dev/relay="+relayName, "-o", "jsonpath={.items[*].metadata.name}")
 	return strings.Fields(out), err
 }
 

@@ -54,7 +54,7 @@ var allowed = map[string][]string{
 	"controllers/dkimkey":         {"api/v1alpha1"},
 	"controllers/secret":          {},
 	"controllers/programmed":      {},
-	"controllers/metrics":         {"api/v1alpha1"},
+	"controllers/metrics":         {"api/v1alpha1", "controllers/desired"},
 	"controllers/operator":        {"api/v1alpha1", "relay/dns", "controllers/..."},
 	"controllers/index":           {"api/v1alpha1", "controllers/render"},
 	"controllers/serviceaccount":  {"relay/config"},

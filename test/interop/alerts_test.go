@@ -156,6 +156,7 @@ func podAlerts() []alertCase {
 		{"PostriderManyConnections", pod, connections("901x2880"), connections("900x2880")},
 		{"PostriderSpoolDamaged", pod, ofPod("postrider_queue_damaged_records", "1x2880"), ofPod("postrider_queue_damaged_records", "0x2880")},
 		{"PostriderLedgerWrong", pod, ofPod("postrider_ledger_difference_recipients", "-1x2880"), ofPod("postrider_ledger_difference_recipients", "0x2880")},
+		{"PostriderStrandedMail", ofRelay, series{`postrider_mailrelay_stranded_volumes{` + object + `}`: "1x2880"}, series{`postrider_mailrelay_stranded_volumes{` + object + `}`: "1x125 0x60"}},
 		{"PostriderDrainSlow", ofRelay, conditionIs("Draining", "True"), conditionIs("Draining", "False")},
 	}
 }
