@@ -20,18 +20,18 @@ type entry struct {
 }
 
 // pack writes the archive of a program, under the name that kubectl finds a plugin by, and of what goes with it: a zip
-// for Windows, else a tar.gz. Equal input gives equal octets. It returns the archive's name.
-func pack(out, program string, others ...entry) (string, error) {
+// for Windows, else a tar.gz. Equal input gives equal octets.
+func pack(out, program string, others ...entry) error {
 	name, ending, write := "kubectl-postrider", ".tar.gz", writeTar
 	if filepath.Ext(program) == ".exe" {
 		name, ending, write = "kubectl-postrider.exe", ".zip", writeZip
 	}
 	f, err := os.Create(out + ending)
 	if err != nil {
-		return "", err
+		return err
 	}
 	entries := append([]entry{{name, program, 0o755}}, others...)
-	return out + ending, errors.Join(write(f, entries), f.Close())
+	return errors.Join(write(f, entries), f.Close())
 }
 
 func writeTar(w io.Writer, entries []entry) error {

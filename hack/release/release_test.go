@@ -43,7 +43,7 @@ func TestRelease(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := filepath.Join(dir, fmt.Sprintf("kubectl-postrider_%s_%s_%s", version, platform, arch))
-			if _, err := pack(out, program, entry{"LICENSE", "../../LICENSE", 0o644}); err != nil {
+			if err := pack(out, program, entry{"LICENSE", "../../LICENSE", 0o644}); err != nil {
 				t.Fatal(err)
 			}
 		}
