@@ -37,8 +37,7 @@ func run(args []string) error {
 	case args[0] == "licences":
 		return licences(os.Stdin, os.Stdout)
 	case args[0] == "pack" && *program != "" && *libraries != "" && *out != "":
-		err := pack(*out, *program, entry{"LICENSE", "LICENSE", 0o644}, entry{"THIRD-PARTY.txt", *libraries, 0o644})
-		return err
+		return pack(*out, *program, entry{"LICENSE", "LICENSE", 0o644}, entry{"THIRD-PARTY.txt", *libraries, 0o644})
 	case args[0] == "list" && *version != "" && *dir != "":
 		return list(*dir, *version, filepath.Join("config", "krew", "postrider.yaml"))
 	}
