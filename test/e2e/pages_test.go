@@ -28,6 +28,7 @@ func TestQuickStart(t *testing.T) {
 		"._domainkey.shop.example. IN TXT",
 		`"msg":"accepted"`,
 		`"msg":"attempt"`,
+		"Message 01",
 		`namespace "quick-start" deleted`,
 	} {
 		if !strings.Contains(out, want) {
