@@ -34,14 +34,15 @@ func (p *pass) report(ctx context.Context, f facts) error {
 	return nil
 }
 
-// announce sends an event for each condition that has changed.
+// announce sends an event for each condition that has changed. The action is the condition's type: events that differ in nothing
+// but their note would be taken for one.
 func (p *pass) announce(relay *v1alpha1.MailRelay, before, after v1alpha1.MailRelayStatus) {
 	for _, c := range condition.Transitions(before.Conditions, after.Conditions) {
 		kind := corev1.EventTypeWarning
 		if condition.Good(c) || c.Type == v1alpha1.ConditionConfigCurrent && c.Reason == v1alpha1.ReasonPropagating {
 			kind = corev1.EventTypeNormal
 		}
-		p.Events.Eventf(relay, nil, kind, c.Reason, "Reconcile", "%s is %s: %s", c.Type, c.Status, c.Message)
+		p.Events.Eventf(relay, nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
 	}
 }
 

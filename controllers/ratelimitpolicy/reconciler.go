@@ -175,7 +175,7 @@ func (r *Reconciler) report(ctx context.Context, policy *v1alpha1.RateLimitPolic
 		if c.Reason == v1alpha1.ReasonTargetNotFound {
 			kind = corev1.EventTypeWarning
 		}
-		r.Events.Eventf(old, nil, kind, c.Reason, "Reconcile", "%s is %s: %s", c.Type, c.Status, c.Message)
+		r.Events.Eventf(old, nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
 	}
 	return nil
 }

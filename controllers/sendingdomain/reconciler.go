@@ -130,7 +130,7 @@ func (p *pass) report(ctx context.Context) error {
 		if condition.Good(c) || c.Reason == v1alpha1.ReasonPending {
 			kind = corev1.EventTypeNormal
 		}
-		p.Events.Eventf(old, nil, kind, c.Reason, "Reconcile", "%s is %s: %s", c.Type, c.Status, c.Message)
+		p.Events.Eventf(old, nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
 	}
 	return nil
 }

@@ -39,6 +39,27 @@ func TestEveryReasonHasASection(t *testing.T) {
 	}
 }
 
+// TestEveryEventIsExplained: what the operator tells in events of its own stands below the reasons.
+func TestEveryEventIsExplained(t *testing.T) {
+	_, table, _ := strings.Cut(read(t, filepath.Join(root, "docs/reasons.md")), "\n# Other events\n")
+	sources, err := filepath.Glob(filepath.Join(root, "controllers/*/*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, name := range sources {
+		told = append(told, found(`Eventf\([^"]*corev1\.EventType\w+, "(\w+)"`, read(t, name))...)
+	}
+	if len(told) < 4 {
+		t.Fatalf("only %v found: the test would prove nothing", told)
+	}
+	for _, reason := range told {
+		if !slices.Contains(found(`\b([A-Z]\w+)`, table), reason) {
+			t.Errorf("docs/reasons.md does not explain the event %s", reason)
+		}
+	}
+}
+
 // TestEveryAlertHasARunbook: one page for each alert, named after it, and no other.
 func TestEveryAlertHasARunbook(t *testing.T) {
 	rule := read(t, filepath.Join(root, "config/prometheus/prometheusrule.yaml"))
