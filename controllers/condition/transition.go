@@ -14,7 +14,7 @@ func Transitions(before, after []metav1.Condition) []metav1.Condition {
 	for _, c := range after {
 		old := meta.FindStatusCondition(before, c.Type)
 		switch {
-		case old == nil && Good(c):
+		case old == nil && Good(c), old != nil && onItsWay(*old) && onItsWay(c):
 		case old == nil || old.Status != c.Status || old.Reason != c.Reason:
 			changed = append(changed, c)
 		}
@@ -22,8 +22,17 @@ func Transitions(before, after []metav1.Condition) []metav1.Condition {
 	return changed
 }
 
-// Good says that the condition is as one would wish.
+// onItsWay says that a configuration is in force, or on its way as each one is for a second: to tell of every change of
+// every SendingDomain would be to tell of nothing.
+func onItsWay(c metav1.Condition) bool {
+	return c.Reason == v1alpha1.ReasonInForce || c.Reason == v1alpha1.ReasonPropagating
+}
+
+// Good says that the condition is as one would wish, or need not be.
 func Good(c metav1.Condition) bool {
+	if c.Reason == v1alpha1.ReasonNotRequired {
+		return true
+	}
 	return c.Reason != v1alpha1.ReasonDrainTimedOut && (c.Status == metav1.ConditionTrue) != (c.Type == v1alpha1.ConditionStalled)
 }
 

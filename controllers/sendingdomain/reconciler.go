@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,11 +40,13 @@ type Options struct {
 type Reconciler struct {
 	Options
 	memory memories
+	// makers are the places for those who make keys.
+	makers chan struct{}
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
-	return &Reconciler{Options: o, memory: memories{of: map[client.ObjectKey]*memory{}}}
+	return &Reconciler{Options: o, memory: memories{of: map[client.ObjectKey]*memory{}}, makers: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1))}
 }
 
 // pass is one reconciliation.
