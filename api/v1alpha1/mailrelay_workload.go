@@ -122,7 +122,7 @@ type Drain struct {
 	// handoffTo is the MailRelay, in the same namespace, that gets the mail with onDelete: Handoff. It delivers by its own
 	// routes and policies; what was signed stays signed.
 	// +optional
-	HandoffTo LocalMailRelayReference `json:"handoffTo,omitzero"`
+	HandoffTo *LocalMailRelayReference `json:"handoffTo,omitempty"`
 
 	// timeoutSeconds is how long the emptying of a pod may take, and that of all pods when the MailRelay is deleted.
 	// +default=3600

@@ -24,10 +24,11 @@ type heir struct {
 
 // heirName is the relay that a relay gives its mail to, now that it is being deleted; empty for none.
 func heirName(relay *v1alpha1.MailRelay) string {
-	if relay.DeletionTimestamp == nil || relay.Spec.Drain.OnDelete != v1alpha1.DeleteHandoff {
+	drain := &relay.Spec.Drain
+	if relay.DeletionTimestamp == nil || drain.OnDelete != v1alpha1.DeleteHandoff || drain.HandoffTo == nil {
 		return ""
 	}
-	return string(relay.Spec.Drain.HandoffTo.Name)
+	return string(drain.HandoffTo.Name)
 }
 
 // lookHeir finds the pods that get the mail of a relay that is being deleted.

@@ -24,6 +24,12 @@ func (f *fixture) drain(relay *v1alpha1.MailRelay, with func(d *v1alpha1.Drain))
 	change(f, relay, func(r *v1alpha1.MailRelay) { with(&r.Spec.Drain) })
 }
 
+func handTo(name v1alpha1.ObjectName) func(d *v1alpha1.Drain) {
+	return func(d *v1alpha1.Drain) {
+		d.OnDelete, d.HandoffTo = v1alpha1.DeleteHandoff, &v1alpha1.LocalMailRelayReference{Name: name}
+	}
+}
+
 // gone waits until a relay and all that belongs to it, but for claims, is gone.
 func (f *fixture) gone(relay *v1alpha1.MailRelay) {
 	f.t.Helper()
@@ -203,12 +209,10 @@ func TestDeleteChangesItsMind(t *testing.T) {
 	f.holds(map[string]int64{"outbound-0": 3})
 	f.delete(relay)
 	f.draining(relay, "outbound-0", v1alpha1.StepWaitingForDelivery)
-	f.drain(relay, func(d *v1alpha1.Drain) {
-		d.OnDelete, d.HandoffTo.Name = v1alpha1.DeleteHandoff, "other"
-	})
+	f.drain(relay, handTo("other"))
 	f.expectRelay(relay, map[string]string{"Ready": "False/Deleting", "Draining": "True/HandingOff"})
 	f.message(relay, "Draining", "there is no MailRelay other")
-	f.drain(relay, func(d *v1alpha1.Drain) { d.OnDelete, d.HandoffTo.Name = v1alpha1.DeleteRetain, "" })
+	f.drain(relay, func(d *v1alpha1.Drain) { d.OnDelete, d.HandoffTo = v1alpha1.DeleteRetain, nil })
 	f.gone(relay)
 	f.claimsAre("the claim stays", "spool-outbound-0")
 }
@@ -218,7 +222,7 @@ func TestDeleteHandoff(t *testing.T) {
 	f := setUp(t)
 	relay := f.serving("outbound", 2)
 	f.holds(map[string]int64{"outbound-0": 4, "outbound-1": 3})
-	f.drain(relay, func(d *v1alpha1.Drain) { d.OnDelete, d.HandoffTo.Name = v1alpha1.DeleteHandoff, "other" })
+	f.drain(relay, handTo("other"))
 	f.delete(relay)
 	f.draining(relay, "outbound-1", v1alpha1.StepWaitingForPeers)
 	f.message(relay, "Draining", "there is no MailRelay other. Mend that, name another relay in spec.drain.handoffTo")
@@ -260,8 +264,8 @@ func TestDeleteHandoffToOneThatGoesItself(t *testing.T) {
 	f := setUp(t)
 	one, two := f.serving("one", 1), f.serving("two", 1)
 	f.holds(map[string]int64{"one-0": 3})
-	f.drain(one, func(d *v1alpha1.Drain) { d.OnDelete, d.HandoffTo.Name = v1alpha1.DeleteHandoff, "two" })
-	f.drain(two, func(d *v1alpha1.Drain) { d.OnDelete, d.HandoffTo.Name = v1alpha1.DeleteHandoff, "one" })
+	f.drain(one, handTo("two"))
+	f.drain(two, handTo("one"))
 	f.node.set(func(n *node) { n.silent["two-0"] = true })
 	f.delete(two)
 	f.delete(one)
