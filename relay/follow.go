@@ -53,6 +53,10 @@ func (r *Relay) reload(ctx context.Context) bool {
 		r.rejectConfig(err)
 		return !errors.Is(err, config.ErrIncomplete)
 	}
+	if err := r.heedFence(c); err != nil {
+		r.rejectConfig(err)
+		return false
+	}
 	next, err := newSettings(c, r.settings.Load(), r.limiter, r.hops)
 	if err != nil {
 		r.rejectConfig(err)

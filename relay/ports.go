@@ -14,8 +14,8 @@ import (
 	"github.com/postrider/postrider/relay/status"
 )
 
-// sessionGrace is how long sessions may go on with a transaction after their port was closed.
-const sessionGrace = 20 * time.Second
+// sessionGrace is how long sessions may go on with a transaction when they are to end.
+const sessionGrace = config.SessionSeconds * time.Second
 
 // ports are the listeners that are open.
 type ports struct {
@@ -66,7 +66,7 @@ func (p *ports) configure(ctx context.Context, s *settings) {
 	for key, gone := range p.open {
 		if !wanted[key] {
 			delete(p.open, key)
-			p.serving.Go(func() { p.end(gone) })
+			p.serving.Go(func() { p.end(gone.Shutdown) })
 		}
 	}
 }
@@ -136,20 +136,32 @@ func (p *ports) wantTokenKeys() bool {
 	return false
 }
 
-// shutdown closes all ports and waits until their sessions have ended.
+// drain waits until all sessions have ended. From now on new ones get 421.
+func (p *ports) drain() {
+	var ending sync.WaitGroup
+	p.mu.Lock()
+	for _, port := range p.open {
+		ending.Go(func() { p.end(port.Drain) })
+	}
+	p.mu.Unlock()
+	ending.Wait()
+}
+
+// shutdown closes all ports.
 func (p *ports) shutdown() {
 	p.mu.Lock()
 	for _, port := range p.open {
-		p.serving.Go(func() { p.end(port) })
+		p.serving.Go(func() { p.end(port.Shutdown) })
 	}
 	p.mu.Unlock()
 	p.serving.Wait()
 }
 
-func (p *ports) end(port *port) {
+// end lets the sessions of a port end, in the way that is given.
+func (p *ports) end(way func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), sessionGrace)
 	defer cancel()
-	if err := port.Shutdown(ctx); err != nil {
+	if err := way(ctx); err != nil {
 		p.relay.log.Warn("sessions were broken off", "error", err)
 	}
 }

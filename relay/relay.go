@@ -43,9 +43,14 @@ type Options struct {
 	HealthAddress string
 	// Pod is the name in status; Version is ours.
 	Pod, Version string
-	// Local says that this is the admin's own machine: webhooks may be on it.
+	// PodUID tells the pod from others of its name; empty without a cluster.
+	PodUID string
+	// Local says that this is the admin's own machine: webhooks may be on it, and when it is stopped somebody waits.
 	Local bool
-	Log   *slog.Logger
+	// DrainEndpoints returns when load balancers have learned that the relay, which was told to stop, is not ready any
+	// more; until then new clients are served as before. Nil where there is none.
+	DrainEndpoints func()
+	Log            *slog.Logger
 }
 
 const (
@@ -54,10 +59,13 @@ const (
 	// attemptTime is how long an attempt may take: at each of ten addresses all that the time-outs of the protocol allow
 	// would be longer. What is undecided then is deferred.
 	attemptTime = 2 * time.Hour
-	// overdue is how long after that one is given up that still does not end.
-	overdue = 5 * time.Minute
-	// grace is how long attempts in flight may go on after a relay was told to stop.
-	grace = 25 * time.Second
+	// overdue is how long after that one is given up that still does not end: later than the last answer is waited for.
+	overdue = 5*time.Minute + config.ReplySeconds*time.Second
+	// grace is how long attempts in flight may go on after a relay was told to stop. Those that have sent the whole
+	// message wait for the answer, however long that takes; see config.ReplySeconds.
+	grace = (config.EndpointSeconds + config.SessionSeconds) * time.Second
+	// localReply is how long they wait where somebody waits for them.
+	localReply = 5 * time.Second
 )
 
 // Relay is a running engine.
@@ -105,8 +113,9 @@ type Relay struct {
 	stopping    atomic.Bool
 }
 
-// Run opens the spool in o.DataDir and relays mail until ctx is done; then it refuses new mail with 421, lets
-// transactions and attempts in flight end, and closes the spool. A relay that was killed instead has lost nothing.
+// Run opens the spool in o.DataDir and relays mail until ctx is done; then it is not ready any more, refuses new mail
+// with 421 when o.DrainEndpoints returns, lets transactions and attempts in flight end, and closes the spool. A relay that
+// was killed instead has lost nothing. config.TerminationSeconds is how long all that takes at most.
 func Run(ctx context.Context, o Options) error {
 	r, err := open(o)
 	if err != nil {
@@ -116,7 +125,11 @@ func Run(ctx context.Context, o Options) error {
 }
 
 func open(o Options) (*Relay, error) {
-	store, err := spool.Open(filepath.Join(o.DataDir, "spool"), spool.Options{Logger: o.Log})
+	fence, err := fenceAtStart(o)
+	if err != nil {
+		return nil, err
+	}
+	store, err := spool.Open(filepath.Join(o.DataDir, "spool"), spool.Options{Logger: o.Log, Holder: o.PodUID, Token: fence.Token})
 	if err != nil {
 		return nil, fmt.Errorf("open the spool: %w", err)
 	}
@@ -131,7 +144,7 @@ func open(o Options) (*Relay, error) {
 	}
 	r.sinks = []sink{r.journal}
 	r.suppressions = suppress.New(store)
-	r.client = deliver.New(deliver.Options{Observe: r.observeHop, Log: o.Log})
+	r.client = deliver.New(deliver.Options{Observe: r.observeHop, Log: o.Log, LastReply: lastReply(o.Local)})
 	r.verifier = verify.New(verify.Options{Prober: r.client})
 	r.hops = health.New(health.Options{Probe: r.probeHop, Changed: r.hopChanged, Risen: r.resync})
 	r.schedule = schedule.New(schedule.Options{
@@ -184,6 +197,7 @@ func (r *Relay) run(ctx context.Context) error {
 	work.Go(func() error { r.sweepSuppressions(working); return nil })
 	work.Go(func() error { r.sender.Run(working); return nil })
 	work.Go(func() error { r.sweepHandoffs(working); return nil })
+	work.Go(func() error { r.holdSpool(working); return nil })
 	work.Go(func() error { r.pressure.watch(working); return nil })
 	work.Go(func() error { r.tidy(working); return nil })
 	work.Go(func() error { return r.hops.Run(working) })
@@ -194,10 +208,15 @@ func (r *Relay) run(ctx context.Context) error {
 
 	err := r.follow(ctx) // until ctx is done
 	r.stopping.Store(true)
+	if r.options.DrainEndpoints != nil {
+		r.log.Info("stopping: not ready any more")
+		r.options.DrainEndpoints()
+	}
 	r.log.Info("stopping: no new mail is accepted")
-	r.ports.shutdown()
+	r.ports.drain()
 	stopWork()
 	err = errors.Join(err, ignoreCanceled(work.Wait()))
+	r.ports.shutdown()
 	r.webhooks.Close()
 	stopDoors()
 	return errors.Join(err, ignoreCanceled(doors.Wait()))
@@ -242,6 +261,14 @@ func (r *Relay) verifySpool(ctx context.Context) {
 	if err := r.spool.Verify(ctx); err != nil {
 		r.log.Error("the spool could not be verified; what is damaged is found when it is read", "error", err)
 	}
+}
+
+// lastReply is how long an attempt that was broken off waits for the answer to a message that was sent whole.
+func lastReply(local bool) time.Duration {
+	if local {
+		return localReply
+	}
+	return config.ReplySeconds * time.Second
 }
 
 func ignoreCanceled(err error) error {

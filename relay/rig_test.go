@@ -36,6 +36,11 @@ type rig struct {
 	stop    context.CancelFunc
 	// pod and bind are the name and the address of the process.
 	pod, bind string
+	// uid is the pod's; empty as without a cluster.
+	uid string
+	// health is where probes ask; empty for nowhere. drain is relay.Options.DrainEndpoints.
+	health string
+	drain  func()
 }
 
 // patience is how long anything may take that a test waits for.
@@ -144,6 +149,7 @@ func (r *rig) start() {
 	go func() {
 		r.stopped <- relay.Run(ctx, relay.Options{
 			ConfigDir: r.configDir(), DataDir: r.dir, AdminSocket: r.socket(), Bind: r.bind, Pod: r.pod, Local: true, Log: log,
+			PodUID: r.uid, HealthAddress: r.health, DrainEndpoints: r.drain,
 		})
 	}()
 	r.eventually("the configuration to be in force", func() bool {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/postrider/postrider/relay"
 )
@@ -65,16 +66,18 @@ func serve(args []string) error {
 	}
 	log, flush := newLog(os.Stdout)
 	defer flush()
-	o := relay.Options{Pod: hostname, Version: version, Log: log}
+	o := relay.Options{Pod: hostname, PodUID: os.Getenv("POD_UID"), Version: version, Log: log}
 	flags := flag.NewFlagSet("relay serve", flag.ExitOnError)
 	flags.StringVar(&o.ConfigDir, "config-dir", configDir, "directory of the configuration")
 	flags.StringVar(&o.DataDir, "data-dir", dataDir, "directory of the spool")
 	flags.StringVar(&o.AdminSocket, "admin-socket", socket, "Unix socket for relay ctl; empty for none")
 	flags.StringVar(&o.Bind, "bind", "", "address to listen on; empty for all")
 	flags.StringVar(&o.HealthAddress, "health-address", ":8081", "host:port of /healthz and /readyz; empty for none")
+	drain := flags.Duration("endpoint-drain", 0, "how long new clients are still served after SIGTERM, while load balancers learn of it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	o.DrainEndpoints = func() { time.Sleep(*drain) }
 	useProcessors()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	var collecting sync.WaitGroup

@@ -65,6 +65,8 @@ type Relay struct {
 	Handoff *Handoff `json:"handoff,omitempty"`
 	// Givers are other relays whose pods may give their mail to those of this one, by their Admin.ServerName.
 	Givers []string `json:"givers,omitempty"`
+	// Fences are what the operator knows of pods, by name, whose volume had to be taken from a node that was lost.
+	Fences map[string]Fence `json:"fences,omitempty"`
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin `json:"admin,omitempty"`
 	// Filters judge mail before it is accepted, in this order.
@@ -73,6 +75,14 @@ type Relay struct {
 	Webhooks []Webhook `json:"webhooks,omitempty"`
 	// TokenKeysFile holds the TokenKeys. It is named when a listener has an Audience, whether or not it is there.
 	TokenKeysFile string `json:"tokenKeysFile,omitempty"`
+}
+
+// Fence keeps a pod that was given up, but may still run somewhere, from the volume of the one that took its place.
+type Fence struct {
+	// Token grows by one with each time. A relay stores it in its spool, and refuses a spool with a higher one.
+	Token int64 `json:"token"`
+	// Lost is the uid of the pod that was given up last: it ends at once when it reads this.
+	Lost string `json:"lost"`
 }
 
 // TokenKeys are what the tokens of Accounts are verified with.

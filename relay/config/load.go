@@ -45,6 +45,20 @@ func Load(dir string) (*Config, error) {
 	return c, nil
 }
 
+// LoadRelay reads what stands in RelayFile alone; its errors are as those of Load.
+func LoadRelay(dir string) (Relay, error) {
+	var r Relay
+	index, err := loadIndex(dir)
+	if err != nil {
+		return r, err
+	}
+	data, err := readVerified(dir, RelayFile, index.Files[RelayFile])
+	if err != nil {
+		return r, err
+	}
+	return r, decode(data, &r)
+}
+
 // verifyKeys holds the files of the keys that carry a digest against it.
 func (c *Config) verifyKeys() error {
 	for _, d := range c.Domains {

@@ -223,7 +223,8 @@ func (a *attempt) panicked(p any) []envelope.Outcome {
 // means that the connection is of no more use.
 func (a *attempt) transact(ctx context.Context, t target) (err error) {
 	conn := a.conn
-	stop := context.AfterFunc(ctx, conn.abort)
+	conn.handed.Store(false)
+	stop := context.AfterFunc(ctx, func() { conn.interrupt(a.client.o.LastReply) })
 	defer func() {
 		if !stop() && err == nil {
 			err = context.Cause(ctx)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,6 +36,8 @@ type conn struct {
 	reused     bool      // it waited in the pool since the last transaction
 	careful    bool      // no message in one flight
 	writeBy    time.Time // when the content must be out; zero for no limit but that of each block
+	// handed says that the last octets of a message are on their way: the server may take it from now on.
+	handed atomic.Bool
 
 	expiry *time.Timer
 	place  *list.Element // in the pool; nil outside
@@ -289,6 +292,15 @@ func (s *conn) readBy(deadline time.Time, what string) (reply.Reply, error) {
 		return reply.Reply{}, fmt.Errorf("wait for %s: %w", what, err)
 	}
 	return answer, nil
+}
+
+// interrupt cuts the connection off, from any goroutine; when a message was handed over, only after so long.
+func (s *conn) interrupt(patience time.Duration) {
+	if s.handed.Load() {
+		time.AfterFunc(patience, s.abort) // its connection is not used again
+		return
+	}
+	s.abort()
 }
 
 // abort cuts the connection off, from any goroutine.

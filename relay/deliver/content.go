@@ -60,6 +60,7 @@ func whole(from io.Reader, b []byte, size int64) ([]byte, error) {
 }
 
 func (s *conn) finish() error {
+	s.handed.Store(true)
 	if _, err := s.w.WriteString(".\r\n"); err != nil {
 		return fmt.Errorf("send the message: %w", err)
 	}

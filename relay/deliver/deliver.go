@@ -53,6 +53,8 @@ type Options struct {
 	IdleTimeout time.Duration
 	// MaxIdle is how many connections may wait, over all hosts; 200 if zero.
 	MaxIdle int
+	// LastReply is how long a server that was sent a whole message is waited for after ctx is done; Timeouts.Done if zero.
+	LastReply time.Duration
 	// Now tells the time of outcomes; time.Now if nil.
 	Now func() time.Time
 	// Observe, when set, is told of every host that Do tried: nil when it got as far as MAIL over one of its addresses,
@@ -100,6 +102,9 @@ func New(o Options) *Client {
 	if o.MaxIdle <= 0 {
 		o.MaxIdle = 200
 	}
+	if o.LastReply <= 0 {
+		o.LastReply = o.Timeouts.Done
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -125,7 +130,9 @@ func (c *Client) CloseIdle() { c.pool.closeAll() }
 // not be asked. An address that could not be connected to within
 // the last minute is passed over, unless there is no other.
 //
-// When ctx ends, connections are cut off and what is undecided is deferred. So is it after a panic.
+// When ctx ends, connections are cut off and what is undecided is deferred; but a server that has been sent the whole
+// message is waited for, LastReply at most, for it may have taken it and would get it twice. After a panic, too, what is
+// undecided is deferred.
 func (c *Client) Do(ctx context.Context, ehlo string, e *envelope.Envelope, open func() (io.ReadCloser, error), plan route.Plan) []envelope.Outcome {
 	return newAttempt(c, ehlo, e, open, plan).run(ctx)
 }

@@ -342,7 +342,7 @@ type errReader struct{ err error }
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
 func TestEndOfContext(t *testing.T) {
-	p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{".": {{}}}})
+	p := newPeer(t, smtptest.Script{Steps: map[string][]smtptest.Step{"DATA": {{}}}})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	c := deliver.New(deliver.Options{})

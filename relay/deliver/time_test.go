@@ -292,3 +292,63 @@ type incomparable []int
 
 func (incomparable) Token(context.Context) (string, error) { return "", nil }
 func (incomparable) Forget(string)                         {}
+
+// slowly takes a message after so long.
+func slowly(after time.Duration) func(net.Conn) {
+	return func(c net.Conn) {
+		fmt.Fprintf(c, "220 hi\r\n")
+		for r := bufio.NewReader(c); ; {
+			line, err := r.ReadString('\n')
+			switch {
+			case err != nil:
+				return
+			case strings.HasPrefix(line, "EHLO"):
+				fmt.Fprintf(c, "250-mx.test\r\n250-PIPELINING\r\n250 CHUNKING\r\n")
+			case strings.HasPrefix(line, "BDAT"):
+				_, _ = io.CopyN(io.Discard, r, int64(len(content)))
+				time.Sleep(after)
+				fmt.Fprintf(c, "250 mail\r\n250 rcpt\r\n250 kept\r\n")
+			case line == "DATA\r\n":
+				fmt.Fprintf(c, "250 mail\r\n250 rcpt\r\n354 go\r\n")
+				for line != ".\r\n" && err == nil {
+					line, err = r.ReadString('\n')
+				}
+				time.Sleep(after)
+				fmt.Fprintf(c, "250 kept\r\n")
+			}
+		}
+	}
+}
+
+// A relay that stops waits for the answer to what it has sent whole: to be cut off there would make a duplicate.
+func TestAMessageThatWasSentWholeIsWaitedFor(t *testing.T) {
+	for name, tc := range map[string]struct {
+		host      func(net.Conn)
+		size      int64
+		lastReply time.Duration
+		want      string
+		took      time.Duration
+	}{
+		"after the final dot":         {slowly(9 * time.Minute), 0, 0, "250 kept", 9 * time.Minute},
+		"in one flight":               {slowly(9 * time.Minute), int64(len(content)), 0, "250 kept", 9 * time.Minute},
+		"as long as it may":           {slowly(9 * time.Minute), 0, time.Minute, "", time.Second + time.Minute},
+		"not before the message went": {func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }, 0, 0, "", time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{hosts: map[string]func(net.Conn){one: tc.host}}
+			w.run(t, func(t *testing.T, _ *deliver.Client) {
+				c := deliver.New(deliver.Options{Dial: w.dial, LastReply: tc.lastReply})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				e := mail("a@x.test")
+				e.Size = tc.size
+				o := c.Do(ctx, "relay.test", e, open, hosts(one))[0]
+				if said := o.Reply.String(); tc.want != "" && said != tc.want || tc.want == "" && o.Reply.Code/100 != 4 {
+					t.Errorf("decided %q", said)
+				}
+				w.took(t, tc.took)
+				c.CloseIdle()
+			})
+		})
+	}
+}

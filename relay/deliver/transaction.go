@@ -296,6 +296,7 @@ func (tx *transaction) send(steps []step) error {
 		if _, err := s.w.Write(tx.body); err != nil {
 			return fmt.Errorf("send the message: %w", err)
 		}
+		s.handed.Store(true)
 	}
 	if err := s.w.Flush(); err != nil {
 		return fmt.Errorf("send %s: %w", steps[0].verb, err)

@@ -300,40 +300,64 @@ func (l *Listener) end(s *session) {
 	delete(l.sessions, s)
 }
 
-// Shutdown stops the Listener: the port is closed, idle sessions and new commands get 421 4.3.2, and transactions
-// that have begun may end until ctx is done.
+// Drain ends the sessions: idle ones and new commands get 421 4.3.2, and transactions that have begun may end until ctx
+// is done. The port stays open until Shutdown, so that who connects gets the 421, too, and not the silence that
+// would have some take the host for dead.
+func (l *Listener) Drain(ctx context.Context) error {
+	l.stop()
+	return l.finish(ctx)
+}
+
+// Shutdown closes the port; its sessions end as with Drain.
 func (l *Listener) Shutdown(ctx context.Context) error {
 	l.closePort()
+	return l.finish(ctx)
+}
+
+// finish waits for the sessions until ctx is done, and cuts off those that are left.
+func (l *Listener) finish(ctx context.Context) error {
 	finished := make(chan struct{})
 	go func() { l.serving.Wait(); close(finished) }()
 	select {
 	case <-finished:
 		return nil
 	case <-ctx.Done():
-		l.abort()
+		l.cutOff()
 		<-finished
 		return fmt.Errorf("listener %s: transactions were broken off: %w", l.name, ctx.Err())
 	}
 }
 
-func (l *Listener) closePort() {
+// stop begins no new session, and ends each when it is idle.
+func (l *Listener) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.stopping {
 		l.stopping = true
 		close(l.stopped)
 	}
-	if l.listener != nil {
-		_ = l.listener.Close()
-	}
 	for s := range l.sessions {
 		s.conn.drain()
+	}
+}
+
+func (l *Listener) closePort() {
+	l.stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.listener != nil {
+		_ = l.listener.Close()
 	}
 }
 
 // abort closes the port and all connections.
 func (l *Listener) abort() {
 	l.closePort()
+	l.cutOff()
+}
+
+// cutOff closes all connections.
+func (l *Listener) cutOff() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for s := range l.sessions {

@@ -213,6 +213,35 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestDrain: the port stays open, and who comes hears why it is of no use now.
+func TestDrain(t *testing.T) {
+	r := serve(t, config.ModeRelay, config.TLSNone, nil)
+	idle, busy := r.greeted(), r.greeted()
+	busy.do("MAIL FROM:<>", "250 ")
+	done := make(chan error, 1)
+	go func() { done <- r.Drain(context.Background()) }()
+	idle.expect("421 4.3.2")
+	late := r.dial()
+	late.expect("421 4.3.2")
+	late.expectEnd()
+	busy.do("RCPT TO:<b@example.org>", "250 ", "DATA", "354 ", "Subject: x\r\n\r\n.", "250 2.0.0")
+	busy.expect("421 4.3.2")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	r.dial().expect("421 4.3.2")
+	if err := r.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if c, err := net.Dial("tcp", r.Status().Address); err == nil {
+		_ = c.Close()
+		t.Error("the port is open after Shutdown")
+	}
+	if len(r.handler.all()) != 1 {
+		t.Error("the message in flight is gone")
+	}
+}
+
 func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	r := serve(t, config.ModeRelay, config.TLSNone, nil)
 	p := r.greeted()

@@ -15,8 +15,8 @@ import (
 )
 
 // Open opens the spool in dir, which is made if it does not exist. It fails when another process has it open, when a
-// newer version of this program has written it, and with ErrRefused when the store is damaged or gone; then
-// nothing is touched. Records of ours that do not match their checksum are no reason to refuse: they are kept aside
+// newer version of this program has written it, with ErrFenced when it belongs to a process elsewhere, and with
+// ErrRefused when the store is damaged or gone; then nothing is touched. Records of ours that do not match their checksum are no reason to refuse: they are kept aside
 // and counted, and all others are there.
 func Open(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
@@ -28,8 +28,8 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the spool in %s: %w", dir, err)
 	}
-	if s.lock, err = pebble.LockDirectory(dir, o.FS); err != nil {
-		return nil, fmt.Errorf("the spool in %s is open already: %w", dir, err)
+	if err := s.take(o); err != nil {
+		return nil, err
 	}
 	if err := s.start(version, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the spool in %s: %w", dir, err), s.lock.Close())
@@ -37,6 +37,28 @@ func Open(dir string, o Options) (*Store, error) {
 	s.logger.serving.Store(true)
 	s.segments.survey(s.logger)
 	return s, nil
+}
+
+// take locks the directory and makes it ours. Who has a higher token does not wait for the lock of a process that was
+// given up and still runs: that one ends when it sees the token.
+func (s *Store) take(o Options) (err error) {
+	s.lock, err = pebble.LockDirectory(s.dir, o.FS)
+	if err != nil && outranks(o, s.dir) {
+		if s.fence, err = takeFence(o, s.dir); err != nil {
+			return err
+		}
+		s.lock, err = pebble.LockDirectory(s.dir, o.FS)
+	}
+	if err != nil {
+		return fmt.Errorf("the spool in %s is open already: %w", s.dir, err)
+	}
+	if s.fence != nil {
+		return nil
+	}
+	if s.fence, err = takeFence(o, s.dir); err != nil {
+		return errors.Join(err, s.lock.Close())
+	}
+	return nil
 }
 
 // start opens the store of a directory that is locked.
@@ -360,6 +382,9 @@ func (s *Store) close() error {
 		return nil
 	}
 	s.closed = true
+	if err := s.Hold(); errors.Is(err, ErrFenced) {
+		return err
+	}
 	s.segments.close()
-	return errors.Join(s.db.Close(), s.mark.close(), s.lock.Close())
+	return errors.Join(s.db.Close(), s.mark.close(), s.fence.release(), s.lock.Close())
 }

@@ -60,12 +60,21 @@ type Options struct {
 	VerifyBytes int64
 	VerifyTime  time.Duration
 
+	// Holder is whom the spool belongs to while it is open, other than any other process that may be given the same
+	// directory: the uid of a pod. Empty where only processes of one machine can; the lock of the directory does then.
+	Holder string
+	// Token is compared with the highest that the spool was ever opened with: an older one is refused with ErrFenced. So
+	// is a Holder after which there was another.
+	Token int64
+
 	// segmentBytes is from where on a segment is full; segmentSize when 0.
 	segmentBytes int64
 	// pause is the wait before a full disk is tried again; 100 ms when 0.
 	pause time.Duration
 	// patience is how long Close waits for running operations; 20 s when 0.
 	patience time.Duration
+	// fenceEvery is the constant of that name when 0.
+	fenceEvery time.Duration
 }
 
 // Store is an open spool. Its methods may be called at the same time from many goroutines.
@@ -73,6 +82,7 @@ type Store struct {
 	db     *pebble.DB
 	lock   *pebble.Lock
 	mark   *mark
+	fence  *fence
 	fs     vfs.FS
 	dir    string
 	now    func() time.Time
@@ -149,6 +159,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.patience == 0 {
 		o.patience = 20 * time.Second
+	}
+	if o.fenceEvery == 0 {
+		o.fenceEvery = fenceEvery
 	}
 	if o.pause == 0 {
 		o.pause = 100 * time.Millisecond

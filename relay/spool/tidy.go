@@ -18,6 +18,9 @@ func (s *Store) Tidy(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
+	if err := s.Hold(); err != nil {
+		return err
+	}
 	s.segments.retire()
 	if err := s.removeDead(); err != nil {
 		return err

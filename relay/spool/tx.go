@@ -184,6 +184,9 @@ func (t *tx) apply(d durability) error {
 	if t.s.logger.failed.Load() {
 		return ErrFailed
 	}
+	if err := t.s.Hold(); err != nil {
+		return err
+	}
 	if err := t.write(d); err != nil {
 		return fmt.Errorf("write to the spool: %w", err)
 	}

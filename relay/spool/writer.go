@@ -82,6 +82,9 @@ func (w *Writer) flush() (err error) {
 		return err
 	}
 	defer w.s.leave()
+	if err := w.s.Hold(); err != nil {
+		return err
+	}
 	if w.out == nil {
 		if w.out, err = w.s.segments.begin(w.id); err != nil {
 			return err
