@@ -61,6 +61,7 @@ const (
 	ReasonDiskPressure             = "DiskPressure"
 	ReasonStatusUnavailable        = "StatusUnavailable"
 	ReasonStrandedMail             = "StrandedMail"
+	ReasonNodeLost                 = "NodeLost"
 	ReasonHandingOff               = "HandingOff"
 	ReasonDrainTimedOut            = "DrainTimedOut"
 	ReasonInForce                  = "InForce"

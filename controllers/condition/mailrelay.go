@@ -38,6 +38,8 @@ type MailRelay struct {
 	Stranded []string
 	// Reverse is the verdict on the names of egress addresses; empty without any.
 	Reverse Reverse
+	// Lost says of each pod whose node is lost what that means for its mail.
+	Lost []string
 }
 
 // Pod is one relay pod.

@@ -124,6 +124,9 @@ func TestMailRelay(t *testing.T) {
 		"unreachable": {func(o *MailRelay) { o.Pods[1].Status = nil }, wanted{
 			"Ready": "True/Serving", "QueueHealthy": "Unknown/StatusUnavailable", "ConfigCurrent": "Unknown/StatusUnavailable",
 		}},
+		"unreachable with its node": {func(o *MailRelay) { o.Pods[1].Status = nil; o.Lost = []string{"x"} }, wanted{
+			"Ready": "True/Serving", "QueueHealthy": "False/NodeLost", "ConfigCurrent": "Unknown/StatusUnavailable",
+		}},
 		"propagating": {func(o *MailRelay) { o.Pods[1].Status.Generation = 6 }, wanted{"ConfigCurrent": "False/Propagating"}},
 		"propagating beside an unreachable pod": {func(o *MailRelay) { o.Pods[0].Status = nil; o.Pods[1].Status.Generation = 6 }, wanted{
 			"ConfigCurrent": "False/Propagating",

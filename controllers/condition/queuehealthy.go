@@ -18,6 +18,9 @@ func (o *MailRelay) queueHealthy() decision {
 	if len(o.Stranded) > 0 {
 		return no(v1alpha1.ReasonStrandedMail, "These volume claims hold mail, or may, and have no pod that delivers it: "+strings.Join(o.Stranded, ", ")+o.salvage())
 	}
+	if len(o.Lost) > 0 {
+		return no(v1alpha1.ReasonNodeLost, strings.Join(o.Lost, " "))
+	}
 	if len(o.Pods) == 0 {
 		return unknown(v1alpha1.ReasonStatusUnavailable, "There is no pod that could be asked.")
 	}

@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"fmt"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,9 +25,8 @@ const (
 const (
 	// user is the numeric user and group of the relay: the one that images without a base call nonroot.
 	user = int64(65532)
-	// The relay gives transactions and deliveries that are in flight 25 s to end; what has not ended then stays
-	// in the queue. Flushing and closing the store gets 20 s more.
-	terminationGraceSeconds = int64(25 + 20)
+	// What has not ended then stays in the queue.
+	terminationGraceSeconds = int64(config.TerminationSeconds)
 	// readable by the relay's group (fsGroup), not by others.
 	configMode = int32(0o440)
 )
@@ -37,8 +37,11 @@ func container(in Input) corev1.Container {
 		Name:    "relay",
 		Image:   in.Image,
 		Command: []string{"/relay", "serve"},
-		Args:    []string{"--config-dir=" + configPath, "--data-dir=" + spoolPath, "--admin-socket=" + runPath + "/admin.sock"},
-		Env:     environment(in.Relay.Spec.Pod.Resources),
+		Args: []string{
+			"--config-dir=" + configPath, "--data-dir=" + spoolPath, "--admin-socket=" + runPath + "/admin.sock",
+			fmt.Sprintf("--endpoint-drain=%ds", config.EndpointSeconds),
+		},
+		Env: environment(in.Relay.Spec.Pod.Resources),
 		Ports: []corev1.ContainerPort{
 			{Name: "status", ContainerPort: render.StatusPort, Protocol: corev1.ProtocolTCP},
 			{Name: "metrics", ContainerPort: render.MetricsPort, Protocol: corev1.ProtocolTCP},
@@ -68,14 +71,16 @@ func resources(asked *corev1.ResourceRequirements) corev1.ResourceRequirements {
 	}}
 }
 
-// environment tells the Go runtime of a memory limit, less a tenth for what it doesn't count, so that it collects
-// garbage before the kernel kills.
+// environment tells a relay which pod it is, other than those of its name before, and the Go runtime of a memory limit,
+// less a tenth for what it doesn't count, so that it collects garbage before the kernel kills.
 func environment(asked *corev1.ResourceRequirements) []corev1.EnvVar {
+	uid := &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.uid"}}
+	list := []corev1.EnvVar{{Name: "POD_UID", ValueFrom: uid}}
 	if asked == nil || asked.Limits.Memory().IsZero() {
-		return nil
+		return list
 	}
 	limit := asked.Limits.Memory().Value()
-	return []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: strconv.FormatInt(limit-limit/10, 10)}}
+	return append(list, corev1.EnvVar{Name: "GOMEMLIMIT", Value: strconv.FormatInt(limit-limit/10, 10)})
 }
 
 func probe(path string, periodSeconds, failures int32) *corev1.Probe {

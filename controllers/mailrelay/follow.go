@@ -22,7 +22,7 @@ func (p *pass) follow(ctx context.Context) error {
 		return nil
 	}
 	p.countDrains()
-	return errors.Join(p.cordon(ctx), p.hasten(ctx), p.rollOut(ctx), p.replaceDoomed(ctx))
+	return errors.Join(p.cordon(ctx), p.hasten(ctx), p.rollOut(ctx), p.replaceDoomed(ctx), p.adopt(ctx))
 }
 
 // countDrains takes the answers of surplus pods into account, and forgets all others.

@@ -43,6 +43,7 @@ func (p *pass) gather(ctx context.Context) (render.Input, facts, error) {
 	if in.Givers, err = p.givers(ctx); err != nil {
 		return in, facts{}, err
 	}
+	in.Fences = p.fences()
 	if in.Domains, err = p.domains(ctx); err != nil {
 		return in, facts{}, err
 	}
@@ -85,7 +86,7 @@ func (p *pass) look(ctx context.Context) error {
 }
 
 // get reads an object; nil if there is none.
-func get[T client.Object](ctx context.Context, c client.Client, object T, namespace, name string) (T, error) {
+func get[T client.Object](ctx context.Context, c client.Reader, object T, namespace, name string) (T, error) {
 	var none T
 	switch err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, object); {
 	case apierrors.IsNotFound(err):

@@ -28,6 +28,8 @@ type memory struct {
 	volumes map[types.UID]volume
 	// ending is since when none of the pods of a relay that is being deleted need stay.
 	ending time.Time
+	// losses are the verdicts on pods whose nodes are lost, so that each is told once.
+	losses map[types.UID]verdict
 	// released says that the relay was let go. Until the cache knows, it must not be taken up again.
 	released bool
 	// names is what is known of the names of egress addresses.

@@ -57,7 +57,7 @@ type Options struct {
 	// Resolver makes a resolver for one look, for servers as host:port; none for the operator's own.
 	Resolver func(servers []string) dns.Resolver
 	Now      func() time.Time
-	// Live reads namespaces and volumes, of which there is no cache.
+	// Live reads namespaces, nodes and volumes, of which there is no cache.
 	Live client.Reader
 	// Image is the relay's container image.
 	Image string
@@ -93,6 +93,8 @@ type pass struct {
 	// generation is that of the configuration as it is rendered now.
 	generation int64
 	statuses   map[string]*status.Status
+	// losses are the pods whose nodes are lost.
+	losses []loss
 	// refused is why the API server refuses an object.
 	refused string
 	// refresh says that newer token keys can be had at once.

@@ -60,6 +60,9 @@ func (p *pass) conditions(ctx context.Context, f facts) []metav1.Condition {
 	for _, v := range p.strandedVolumes() {
 		o.Stranded = append(o.Stranded, v.Claim)
 	}
+	for _, l := range p.losses {
+		o.Lost = append(o.Lost, l.told())
+	}
 	for _, pod := range p.seen.pods {
 		o.Pods = append(o.Pods, condition.Pod{
 			Name: pod.Name, Created: pod.CreationTimestamp.Time, Ready: pod.ready(),

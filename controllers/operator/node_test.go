@@ -40,6 +40,12 @@ type node struct {
 	silent, unready, stale map[string]bool
 	// lingering pods do not end.
 	lingering bool
+	// on are the nodes that pods are put on, by name, while they are not lost; the others are on one that has no object.
+	// On lost nodes nobody does anything.
+	on   map[string]string
+	lost map[string]bool
+	// volumes are those that claims are bound to, by name.
+	volumes map[string]string
 	// wantKeys says that pods have seen a token with a key that they don't know.
 	wantKeys bool
 }
@@ -62,6 +68,7 @@ func startNode(t *testing.T) *node {
 	n := &node{
 		t: t, pods: map[types.UID]*relayPod{}, queued: map[string]int64{},
 		silent: map[string]bool{}, unready: map[string]bool{}, stale: map[string]bool{},
+		on: map[string]string{}, lost: map[string]bool{}, volumes: map[string]string{},
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -107,11 +114,12 @@ func (n *node) sync(ctx context.Context) {
 		p := &pods.Items[i]
 		present[p.UID] = true
 		switch {
+		case n.isLost(p.Spec.NodeName):
 		case p.DeletionTimestamp != nil && lingering:
 		case p.DeletionTimestamp != nil:
 			_ = server.Client.Delete(ctx, p, client.GracePeriodSeconds(0), client.Preconditions{UID: &p.UID})
 		case p.Spec.NodeName == "":
-			_ = server.Client.SubResource("binding").Create(ctx, p, &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "node"}})
+			_ = server.Client.SubResource("binding").Create(ctx, p, &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: n.nodeFor(p.Name)}})
 		default:
 			n.run(ctx, p)
 		}
@@ -126,6 +134,27 @@ func (n *node) sync(ctx context.Context) {
 	}
 }
 
+func (n *node) isLost(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lost[name]
+}
+
+func (n *node) nodeFor(pod string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if name := n.on[pod]; name != "" && !n.lost[name] {
+		return name
+	}
+	return "node"
+}
+
+func (n *node) volumeFor(claim string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.volumes[claim]
+}
+
 // bindClaims gives each claim a volume that is deleted with it, if nothing else is said.
 func (n *node) bindClaims(ctx context.Context) {
 	var claims corev1.PersistentVolumeClaimList
@@ -137,8 +166,12 @@ func (n *node) bindClaims(ctx context.Context) {
 		if c.Status.Phase == corev1.ClaimBound || c.DeletionTimestamp != nil {
 			continue
 		}
-		_ = server.Client.Create(ctx, volumeOf(c))
-		c.Spec.VolumeName = volumeOf(c).Name
+		if name := n.volumeFor(c.Name); name != "" {
+			c.Spec.VolumeName = name
+		} else {
+			_ = server.Client.Create(ctx, volumeOf(c))
+			c.Spec.VolumeName = volumeOf(c).Name
+		}
 		if server.Client.Update(ctx, c) == nil {
 			c.Status.Phase, c.Status.Capacity = corev1.ClaimBound, c.Spec.Resources.Requests
 			_ = server.Client.Status().Update(ctx, c)

@@ -28,6 +28,7 @@ func relay(in Input) config.Relay {
 		Cordoned: in.Cordoned,
 		Handoff:  in.Handoff,
 		Givers:   in.Givers,
+		Fences:   in.Fences,
 	}
 	for _, l := range spec.Listeners {
 		r.Listeners = append(r.Listeners, listener(in.Relay, l))

@@ -40,6 +40,8 @@ type Input struct {
 	Handoff *config.Handoff
 	// Givers are other relays that may give their mail to this one, by the names in their certificates.
 	Givers []string
+	// Fences are about the pods whose volume was taken from a lost node, by name.
+	Fences map[string]config.Fence
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.
