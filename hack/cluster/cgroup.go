@@ -29,19 +29,19 @@ func hierarchies() []string {
 	return found
 }
 
-// makeCgroups makes our cgroup in every hierarchy: the kubelet's root, with a leaf beside the pods for the daemons.
-func makeCgroups() error {
+// makeCgroups makes a node's cgroup in every hierarchy: the kubelet's root, with a leaf beside the pods for the daemons.
+func makeCgroups(name string) error {
 	for _, root := range hierarchies() {
 		// Version 2 hands controllers down by name. Those that the kernel lacks are no reason to stop.
-		for _, dir := range []string{root, filepath.Join(root, cgroupName)} {
-			if err := os.MkdirAll(filepath.Join(root, cgroupName, "daemons"), 0o755); err != nil {
+		for _, dir := range []string{root, filepath.Join(root, cgroupName), filepath.Join(root, name)} {
+			if err := os.MkdirAll(filepath.Join(root, name, "daemons"), 0o755); err != nil {
 				return fmt.Errorf("making a cgroup: %w", err)
 			}
 			for _, controller := range []string{"cpuset", "cpu", "io", "memory", "hugetlb", "pids"} {
 				_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
 			}
 		}
-		if err := inheritCPUs(root); err != nil {
+		if err := inheritCPUs(root, name); err != nil {
 			return err
 		}
 	}
@@ -49,17 +49,17 @@ func makeCgroups() error {
 }
 
 // inheritCPUs fills a version 1 cpuset, which starts empty and then takes no process.
-func inheritCPUs(root string) error {
-	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
-		value, err := os.ReadFile(filepath.Join(root, name))
+func inheritCPUs(root, name string) error {
+	for _, set := range []string{"cpuset.cpus", "cpuset.mems"} {
+		value, err := os.ReadFile(filepath.Join(root, set))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		for _, dir := range []string{cgroupName, cgroupName + "/daemons"} {
-			if err := os.WriteFile(filepath.Join(root, dir, name), value, 0); err != nil {
+		for _, dir := range []string{name, name + "/daemons"} {
+			if err := os.WriteFile(filepath.Join(root, dir, set), value, 0); err != nil {
 				return fmt.Errorf("filling a cpuset: %w", err)
 			}
 		}
@@ -67,9 +67,9 @@ func inheritCPUs(root string) error {
 	return nil
 }
 
-func joinCgroup(pid int) error {
+func joinCgroup(name string, pid int) error {
 	for _, root := range hierarchies() {
-		procs := filepath.Join(root, cgroupName, "daemons", "cgroup.procs")
+		procs := filepath.Join(root, name, "daemons", "cgroup.procs")
 		if err := os.WriteFile(procs, []byte(strconv.Itoa(pid)), 0); err != nil {
 			return fmt.Errorf("joining the cgroup: %w", err)
 		}
@@ -77,10 +77,11 @@ func joinCgroup(pid int) error {
 	return nil
 }
 
-// killCgroups ends every process of the cluster, and nothing else: who is in our cgroup was started by us.
-func killCgroups() error {
+// killCgroups ends every process of a node, and nothing else: who is in our cgroup was started by us. The second node's is
+// inside the first's.
+func killCgroups(name string) error {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		pids := members()
+		pids := members(name)
 		if len(pids) == 0 {
 			return nil
 		}
@@ -95,10 +96,10 @@ func killCgroups() error {
 	}
 }
 
-// members are the processes in our cgroups.
-func members() []int {
+// members are the processes in a node's cgroups.
+func members(name string) []int {
 	var pids []int
-	for _, dir := range cgroupDirs() {
+	for _, dir := range cgroupDirs(name) {
 		procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		if err != nil {
 			continue
@@ -113,9 +114,9 @@ func members() []int {
 	return slices.Compact(pids)
 }
 
-// removeCgroups removes our cgroups, innermost first.
-func removeCgroups() error {
-	for _, dir := range slices.Backward(cgroupDirs()) {
+// removeCgroups removes a node's cgroups, innermost first.
+func removeCgroups(name string) error {
+	for _, dir := range slices.Backward(cgroupDirs(name)) {
 		if err := removeBusy(dir); err != nil {
 			return err
 		}
@@ -137,12 +138,12 @@ func removeBusy(dir string) error {
 	}
 }
 
-// cgroupDirs lists our cgroups, outermost first.
-func cgroupDirs() []string {
+// cgroupDirs lists a node's cgroups, outermost first.
+func cgroupDirs(name string) []string {
 	var dirs []string
 	for _, root := range hierarchies() {
 		// What vanishes while we look needs no attention.
-		_ = filepath.WalkDir(filepath.Join(root, cgroupName), func(path string, entry fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(filepath.Join(root, name), func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.IsDir() {
 				dirs = append(dirs, path)
 			}

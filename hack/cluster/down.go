@@ -17,7 +17,10 @@ func (c *cluster) down() error {
 // remove ends the processes, then takes away what they leave: namespaces with all mounts and interfaces, cgroups, files.
 // Nothing is stopped in order, for nothing is kept.
 func (c *cluster) remove() error {
-	for _, remove := range []func() error{killCgroups, c.removeNamespaces, removeCgroups, c.removeMountPoints, c.removeFiles} {
+	for _, remove := range []func() error{
+		func() error { return killCgroups(cgroupName) }, c.removeNamespaces, func() error { return removeCgroups(cgroupName) },
+		c.removeMountPoints, c.removeFiles,
+	} {
 		if err := remove(); err != nil {
 			return err
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/postrider/postrider/hack/image/archive"
 )
 
-// load imports images from docker-archive files into the node.
+// load imports images from docker-archive files into the nodes that are up.
 func (c *cluster) load(files []string) error {
 	if len(files) == 0 {
 		return errors.New("load needs the file of an image; make image writes bin/image.tar")
@@ -19,20 +19,28 @@ func (c *cluster) load(files []string) error {
 	if !c.alive("containerd") {
 		return errors.New("the cluster is not up: cluster up")
 	}
+	err := c.loadInto(first(), files)
+	if err == nil && c.alive("containerd"+second().suffix) {
+		err = c.loadInto(second(), files)
+	}
+	return err
+}
+
+func (c *cluster) loadInto(n node, files []string) error {
 	for _, file := range files {
-		if _, err := c.ctr("images", "import", file); err != nil {
-			return fmt.Errorf("loading %s: %w", file, err)
+		if _, err := c.ctr(n, "images", "import", file); err != nil {
+			return fmt.Errorf("loading %s into %s: %w", file, n.name, err)
 		}
 	}
 	return nil
 }
 
-func (c *cluster) ctr(args ...string) (string, error) {
-	return command(append([]string{"ctr", "--address=" + c.socket(), "--namespace=k8s.io"}, args...)...)
+func (c *cluster) ctr(n node, args ...string) (string, error) {
+	return command(append([]string{"ctr", "--address=" + c.socket(n), "--namespace=k8s.io"}, args...)...)
 }
 
 // loadPause makes the image of the process that holds a pod's namespaces: this program.
-func (c *cluster) loadPause() error {
+func (c *cluster) loadPause(n node) error {
 	file := c.path("pause.tar")
 	f, err := os.Create(file)
 	if err != nil {
@@ -48,7 +56,7 @@ func (c *cluster) loadPause() error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("packing %s: %w", pauseImage, err)
 	}
-	return c.load([]string{file})
+	return c.loadInto(n, []string{file})
 }
 
 // pause waits to be ended.
@@ -64,7 +72,7 @@ func (c *cluster) exec(argv []string) error {
 	if len(argv) == 0 {
 		return errors.New("exec needs a command")
 	}
-	if _, err := os.Stat(c.netns()); err != nil {
+	if _, err := os.Stat(first().netns()); err != nil {
 		return errors.New("the cluster is not up: cluster up")
 	}
 	nsenter, err := exec.LookPath("nsenter")
@@ -72,7 +80,7 @@ func (c *cluster) exec(argv []string) error {
 		return err
 	}
 	// Whatever it leaves running ends with the cluster.
-	if err := joinCgroup(os.Getpid()); err != nil {
+	if err := joinCgroup(cgroupName, os.Getpid()); err != nil {
 		return err
 	}
 	for name, value := range map[string]string{
@@ -84,5 +92,5 @@ func (c *cluster) exec(argv []string) error {
 			return err
 		}
 	}
-	return syscall.Exec(nsenter, append([]string{"nsenter", "--net=" + c.netns(), "--"}, argv...), os.Environ())
+	return syscall.Exec(nsenter, append([]string{"nsenter", "--net=" + first().netns(), "--"}, argv...), os.Environ())
 }

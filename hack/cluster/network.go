@@ -11,7 +11,7 @@ import (
 
 // makeNamespaces makes the network, with the node's address on a bridge of its own, and the mount namespace.
 func (c *cluster) makeNamespaces() error {
-	if err := c.mountPoint(filepath.Dir(c.netns())); err != nil {
+	if err := c.mountPoint(filepath.Dir(first().netns())); err != nil {
 		return err
 	}
 	for _, argv := range [][]string{
@@ -27,30 +27,38 @@ func (c *cluster) makeNamespaces() error {
 			return fmt.Errorf("making the network: %w", err)
 		}
 	}
-	if _, err := c.inside("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"); err != nil {
+	if err := forwards(first()); err != nil {
+		return err
+	}
+	// A file can keep a mount namespace only on a mount that is not shared with it.
+	run := c.path("run")
+	for _, argv := range [][]string{{"mount", "--bind", run, run}, {"mount", "--make-private", run}} {
+		if _, err := command(argv...); err != nil {
+			return fmt.Errorf("making the mount namespace: %w", err)
+		}
+	}
+	return c.makeMountNamespace(first())
+}
+
+// forwards has a node's network hand packets on.
+func forwards(n node) error {
+	if _, err := command("nsenter", "--net="+n.netns(), "--", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"); err != nil {
 		return fmt.Errorf("making the network: %w", err)
 	}
-	return c.makeMountNamespace()
+	return nil
 }
 
 // redirected are paths that kubelet, containerd and CNI plugins hold to whatever they are told. In the mount namespace
 // each leads into our directory.
 var redirected = []string{"/var/lib/kubelet", "/var/lib/cni", "/var/log/containers", "/run/containerd", "/run/netns"}
 
-func (c *cluster) makeMountNamespace() error {
-	run := c.path("run")
-	// A file can keep a mount namespace only on a mount that is not shared with it.
-	for _, argv := range [][]string{{"mount", "--bind", run, run}, {"mount", "--make-private", run}} {
-		if _, err := command(argv...); err != nil {
-			return fmt.Errorf("making the mount namespace: %w", err)
-		}
-	}
-	if err := os.WriteFile(c.mountns(), nil, 0o600); err != nil {
+func (c *cluster) makeMountNamespace(n node) error {
+	if err := os.WriteFile(c.mountns(n), nil, 0o600); err != nil {
 		return err
 	}
 	script := "set -e; "
 	for _, path := range redirected {
-		private := c.path("redirected", filepath.Base(filepath.Dir(path))+"-"+filepath.Base(path))
+		private := c.path("redirected"+n.suffix, filepath.Base(filepath.Dir(path))+"-"+filepath.Base(path))
 		if err := os.MkdirAll(private, 0o755); err != nil {
 			return err
 		}
@@ -61,7 +69,7 @@ func (c *cluster) makeMountNamespace() error {
 	}
 	// A kubelet wants shared mounts inside, for volumes that propagate.
 	script += "mount --make-rshared /"
-	if _, err := command("unshare", "--mount="+c.mountns(), "--propagation=private", "sh", "-c", script); err != nil {
+	if _, err := command("unshare", "--mount="+c.mountns(n), "--propagation=private", "sh", "-c", script); err != nil {
 		return fmt.Errorf("making the mount namespace: %w", err)
 	}
 	return nil
@@ -112,8 +120,8 @@ func (c *cluster) removeMountPoints() error {
 
 // removeNamespaces takes both away. What was mounted in the one and configured in the other goes with them.
 func (c *cluster) removeNamespaces() error {
-	for mounted(c.mountns()) {
-		if _, err := command("umount", c.mountns()); err != nil {
+	for _, n := range []node{second(), first()} {
+		if err := c.removeNode(n); err != nil {
 			return err
 		}
 	}
@@ -122,10 +130,19 @@ func (c *cluster) removeNamespaces() error {
 			return err
 		}
 	}
-	if _, err := os.Stat(c.netns()); err == nil {
-		if _, err := command("ip", "netns", "delete", namespace); err != nil {
+	return nil
+}
+
+// removeNode takes away the namespaces of one node.
+func (c *cluster) removeNode(n node) error {
+	for mounted(c.mountns(n)) {
+		if _, err := command("umount", c.mountns(n)); err != nil {
 			return err
 		}
 	}
-	return nil
+	if _, err := os.Stat(n.netns()); err != nil {
+		return nil
+	}
+	_, err := command("ip", "netns", "delete", filepath.Base(n.netns()))
+	return err
 }

@@ -32,6 +32,7 @@ var identities = map[string]pkix.Name{
 	"scheduler":          {CommonName: "system:kube-scheduler"},
 	"kube-proxy":         {CommonName: "system:kube-proxy"},
 	"kubelet":            {CommonName: "system:node:" + nodeName, Organization: []string{"system:nodes"}},
+	"kubelet-1":          {CommonName: "system:node:" + second().name, Organization: []string{"system:nodes"}},
 }
 
 // makePKI writes pki/: ca, one certificate and kubeconfig per identity, and the key that signs service accounts' tokens.
@@ -73,7 +74,7 @@ func newAuthority(dir string) (*authority, error) {
 	return ca, ca.sign("ca", ca.cert, key)
 }
 
-// issue makes a certificate that serves as well as asks: every name that the node goes by is in it.
+// issue makes a certificate that serves as well as asks: every name that a node goes by is in it.
 func (a *authority) issue(name string, subject pkix.Name) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -83,7 +84,7 @@ func (a *authority) issue(name string, subject pkix.Name) error {
 	cert.KeyUsage = x509.KeyUsageDigitalSignature
 	cert.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
 	cert.DNSNames = []string{nodeName, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
-	for _, ip := range []string{nodeIP, serviceIP, "127.0.0.1"} {
+	for _, ip := range []string{nodeIP, secondIP, serviceIP, "127.0.0.1"} {
 		cert.IPAddresses = append(cert.IPAddresses, net.ParseIP(ip))
 	}
 	return a.sign(name, cert, key)

@@ -16,18 +16,23 @@ type daemon struct {
 	name string
 	argv []string
 	env  []string
+	// on is where it runs; the zero node is the first.
+	on node
 	// files are inherited from descriptor 3 on.
 	files []*os.File
 }
 
-// start starts d in the cluster's namespaces and cgroup, detached from this process. Its output goes to log/NAME.log.
+// start starts d in its node's namespaces and cgroup, detached from this process. Its output goes to log/NAME.log.
 func (c *cluster) start(d daemon) error {
 	log, err := os.OpenFile(c.path("log", d.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	argv := append([]string{"--net=" + c.netns(), "--mount=" + c.mountns(), "--"}, d.argv...)
+	if d.on == (node{}) {
+		d.on = first()
+	}
+	argv := append([]string{"--net=" + d.on.netns(), "--mount=" + c.mountns(d.on), "--"}, d.argv...)
 	cmd := exec.Command("nsenter", argv...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), d.env...)
@@ -37,7 +42,7 @@ func (c *cluster) start(d daemon) error {
 		return fmt.Errorf("starting %s: %w", d.name, err)
 	}
 	pid := cmd.Process.Pid
-	if err := joinCgroup(pid); err != nil {
+	if err := joinCgroup(d.on.cgroup, pid); err != nil {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
 	if err := os.WriteFile(c.path("run", d.name+".pid"), []byte(identity(pid)), 0o600); err != nil {
@@ -48,13 +53,19 @@ func (c *cluster) start(d daemon) error {
 
 // alive says whether the daemon of that name still runs: the same process, not a later one with its number.
 func (c *cluster) alive(name string) bool {
+	_, alive := c.process(name)
+	return alive
+}
+
+// process is the process of a daemon, while it runs.
+func (c *cluster) process(name string) (pid int, alive bool) {
 	recorded, err := os.ReadFile(c.path("run", name+".pid"))
 	if err != nil {
-		return false
+		return 0, false
 	}
-	first, _, _ := strings.Cut(string(recorded), " ")
-	pid, err := strconv.Atoi(first)
-	return err == nil && identity(pid) == string(recorded)
+	number, _, _ := strings.Cut(string(recorded), " ")
+	pid, err = strconv.Atoi(number)
+	return pid, err == nil && identity(pid) == string(recorded)
 }
 
 // identity is "pid start-time"; it has no start time when there is no such process, or only its remains.
@@ -111,7 +122,7 @@ func command(argv ...string) (string, error) {
 
 // inside runs a command in the cluster's network.
 func (c *cluster) inside(argv ...string) (string, error) {
-	return command(append([]string{"nsenter", "--net=" + c.netns(), "--"}, argv...)...)
+	return command(append([]string{"nsenter", "--net=" + first().netns(), "--"}, argv...)...)
 }
 
 func (c *cluster) kubectl(args ...string) (string, error) {

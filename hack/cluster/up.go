@@ -44,15 +44,15 @@ func (c *cluster) bringUp() error {
 		do   func() error
 	}{
 		{"directories, certificates, configuration", func() error { return c.prepare(listener.Addr().String()) }},
-		{"network and mount namespace, cgroups", func() error { return errors.Join(c.makeNamespaces(), makeCgroups()) }},
+		{"network and mount namespace, cgroups", func() error { return errors.Join(c.makeNamespaces(), makeCgroups(cgroupName)) }},
 		{"etcd", c.startEtcd},
-		{"containerd and the pause image", c.startContainerd},
+		{"containerd and the pause image", func() error { return c.startContainerd(first()) }},
 		{"kube-apiserver", c.startAPIServer},
 		{"kube-controller-manager, kube-scheduler", c.startControllers},
-		{"kubelet, kube-proxy", c.startKubelet},
+		{"kubelet, kube-proxy", func() error { return c.startKubelet(first()) }},
 		{"address outside: " + listener.Addr().String(), func() error { return c.startForward(listener) }},
 		{fmt.Sprintf("%d volumes of 10 GiB", volumeCount), c.volumes},
-		{"waiting for the node", c.awaitNode},
+		{"waiting for the node", func() error { return c.awaitNode(first()) }},
 	} {
 		if err := step(s.what, s.do); err != nil {
 			return err
@@ -75,7 +75,7 @@ func step(what string, do func() error) error {
 
 // prepare writes all files. outside is the API server's address for clients outside the namespace.
 func (c *cluster) prepare(outside string) error {
-	for _, dir := range []string{"run", "log/pods", "pki", "config/cni", "volumes"} {
+	for _, dir := range []string{"run", "log/pods", "pki", "config", "volumes"} {
 		if err := os.MkdirAll(c.path(dir), 0o711); err != nil {
 			return err
 		}

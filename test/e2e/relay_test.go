@@ -43,6 +43,8 @@ type options struct {
 	replicas int
 	// trusted are clients that need no password.
 	trusted []string
+	// storage is that of the queue; 1 GiB of the default class if empty.
+	storage string
 }
 
 const relayManifest = `
@@ -69,7 +71,7 @@ spec:
   - {name: submission, port: 587, mode: Submission, tls: {mode: Required, secretRef: {name: relay-tls}}, auth: {users: {secretRef: {name: smtp-users}}}}
   - {name: submissions, port: 465, mode: Submission, tls: {mode: Implicit, secretRef: {name: relay-tls}}, auth: {users: {secretRef: {name: smtp-users}}}}
   access: {trustedCIDRs: [%[7]s]}
-  queue: {storage: {size: 1Gi}, retry: {initialSeconds: 2, maxSeconds: 10}}
+  queue: {storage: {%[8]s}, retry: {initialSeconds: 2, maxSeconds: 10}}
   routes: [{name: internet, mx: {allowCIDRs: [10.213.0.0/24]}}]
   egress: {addresses: [203.0.113.10]}
   dns: {resolvers: ["10.213.0.1:53"]}
@@ -116,7 +118,7 @@ func (s setup) apply(t *testing.T, o options) {
 	cert, key := world.ca.PairPEM(s.hostname)
 	encode := base64.StdEncoding.EncodeToString
 	apply(t, s.namespace, fmt.Sprintf(relayManifest, encode(cert), encode(key), user+":"+string(hash), cmp.Or(o.replicas, 1),
-		s.hostname, s.domain, strings.Join(o.trusted, ",")))
+		s.hostname, s.domain, strings.Join(o.trusted, ","), cmp.Or(o.storage, "size: 1Gi")))
 }
 
 // publish puts the DKIM records that status asks for into DNS.
