@@ -30,6 +30,8 @@ type options struct {
 	// manager is the program; profile is where its profiles go, empty for none.
 	manager, profile string
 	out              string
+	// print is a file of results to print as Markdown, in place of measuring.
+	print string
 }
 
 func main() {
@@ -52,6 +54,7 @@ func parse() options {
 	flag.StringVar(&o.manager, "manager", "bin/manager", "the operator")
 	flag.StringVar(&o.profile, "profile", os.Getenv("PROFILE"), "directory for profiles of the operator; default $PROFILE or none")
 	flag.StringVar(&o.out, "out", "bin/bench-operator.json", "file for the results")
+	flag.StringVar(&o.print, "print", "", "print the results in this file as Markdown, and measure nothing")
 	flag.Parse()
 	o.namespaces = min(o.namespaces, o.relays)
 	o.changes = min(o.changes, o.relays, o.domains)
@@ -66,6 +69,9 @@ func number(variable string, otherwise int) int {
 }
 
 func run(ctx context.Context, o options) error {
+	if o.print != "" {
+		return printFile(o.print)
+	}
 	b, err := newBench(ctx, o)
 	if err != nil {
 		return err

@@ -86,16 +86,45 @@ func (r *results) rows() []row {
 	}
 }
 
-// print writes a table.
+// verdict says whether a goal was met; nothing where there is none.
+func (r row) verdict() string {
+	switch {
+	case r.met == nil:
+		return ""
+	case *r.met:
+		return "met"
+	default:
+		return "NOT MET"
+	}
+}
+
+func (r *results) title() string {
+	return fmt.Sprintf("%d MailRelays, %d SendingDomains, on %d cores together with the API server and all else", r.Relays, r.Domains, r.Cores)
+}
+
+// print writes a table for a terminal.
 func (r *results) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(t, "\n%d MailRelays, %d SendingDomains, on %d cores together with the API server and all else\n", r.Relays, r.Domains, r.Cores)
+	fmt.Fprintf(t, "\n%s\n", r.title())
 	for _, one := range r.rows() {
-		verdict := ""
-		if one.met != nil {
-			verdict = map[bool]string{true: "met", false: "NOT MET"}[*one.met]
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", one.figure, one.value, one.goal, verdict)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", one.figure, one.value, one.goal, one.verdict())
 	}
 	return t.Flush()
+}
+
+// printFile writes the results in a file as the documentation holds them.
+func printFile(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var r results
+	if err := json.Unmarshal(data, &r); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	fmt.Printf("%s, %s.\n\n| figure | value | goal | |\n| --- | --- | --- | --- |\n", r.Time.Format("January 2, 2006"), r.title())
+	for _, one := range r.rows() {
+		fmt.Printf("| %s | %s | %s | %s |\n", one.figure, one.value, one.goal, one.verdict())
+	}
+	return nil
 }
