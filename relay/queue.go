@@ -90,6 +90,10 @@ func (r *Relay) Act(act admin.Act, sel admin.Selection) (admin.Result, error) {
 	if act == admin.Bounce && r.settings.Load() == nil {
 		return admin.Result{}, errNoDSN
 	}
+	filter := spool.Filter{ID: sel.ID, Domain: strings.ToLower(sel.Domain), Sender: sel.Sender}
+	if sel.DryRun {
+		return r.wouldAct(filter, manual(act, sel.Reason))
+	}
 	if act == admin.Flush {
 		r.probeForFlush(sel)
 	}
@@ -98,7 +102,6 @@ func (r *Relay) Act(act admin.Act, sel admin.Selection) (admin.Result, error) {
 	if act == admin.Release {
 		ended, failed = r.endHolds(sel)
 	}
-	filter := spool.Filter{ID: sel.ID, Domain: strings.ToLower(sel.Domain), Sender: sel.Sender}
 	result, err := r.actOnAll(filter, manual(act, sel.Reason))
 	result.Entries += ended.Entries
 	result.Recipients += ended.Recipients
@@ -148,6 +151,26 @@ func (r *Relay) actOnAll(filter spool.Filter, w work) (admin.Result, error) {
 	}
 	failed = errors.Join(failed, group.Wait())
 	return admin.Result{Entries: int(done.entries.Load()), Recipients: int(done.recipients.Load())}, failed
+}
+
+// wouldAct counts what work would change, and changes nothing.
+func (r *Relay) wouldAct(filter spool.Filter, w work) (admin.Result, error) {
+	var would admin.Result
+	var after envelope.Key
+	for !r.stopping.Load() {
+		page, err := r.spool.List(filter, after, actPage)
+		if err != nil || len(page) == 0 {
+			return would, err
+		}
+		after = page[len(page)-1].Key()
+		for i := range page {
+			if did := w.apply(&page[i], time.Now()); len(did) > 0 {
+				would.Entries++
+				would.Recipients += len(did)
+			}
+		}
+	}
+	return would, errStopping
 }
 
 // tally counts what was done.

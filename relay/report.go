@@ -25,7 +25,7 @@ func (r *Relay) Status() status.Status {
 		Started:         r.started,
 		Queue:           queueOf(r.spool.Totals(), r.spool.Oldest()),
 		DiskLow:         r.pressure.lowDisk.Load(),
-		Slowest:         r.slowest(),
+		Slowest:         r.slowest(slowest),
 		Ledger:          status.Ledger(r.spool.Ledger()),
 		Listeners:       r.ports.status(),
 		TokenKeysWanted: r.ports.wantTokenKeys(),
@@ -57,10 +57,10 @@ func queueOf(c spool.Counts, oldest time.Time) status.Queue {
 
 // slowest explains the destinations whose oldest mail is oldest, by that mail and by what the schedule says of the
 // destination.
-func (r *Relay) slowest() []status.Destination {
+func (r *Relay) slowest(limit int) []status.Destination {
 	waiting, now := r.schedule.Waiting(), time.Now()
 	var explained []status.Destination
-	for _, d := range r.spool.Slowest(slowest, nil) {
+	for _, d := range r.spool.Slowest(limit, nil) {
 		to := status.Destination{Domain: d.Domain, Queue: queueOf(d.Counts, d.Oldest)}
 		e, err := r.spool.First(d.Domain)
 		if errors.Is(err, spool.ErrNotFound) {

@@ -26,6 +26,8 @@ type Relay interface {
 	List(Query) (Page, error)
 	// Show returns what is known of a message; ErrNotFound when it is not in the queue.
 	Show(id envelope.ID) (Detail, error)
+	// Ages counts the queue by age, for up to limit destinations.
+	Ages(limit int) (Ages, error)
 	// Act does something to entries of the queue and records it in the log.
 	Act(Act, Selection) (Result, error)
 	Whereabouts
@@ -87,6 +89,8 @@ type Selection struct {
 	Sender string      `json:"sender,omitempty"`
 	All    bool        `json:"all,omitempty"`
 	Reason string      `json:"reason,omitempty"`
+	// DryRun only counts what the act would change. A relay that does not know it refuses.
+	DryRun bool `json:"dryRun,omitempty"`
 }
 
 // Result counts what an Act changed.
@@ -124,6 +128,7 @@ func Socket(r Relay, metrics http.Handler) http.Handler {
 			respond(w, result, err)
 		})
 	}
+	serveAges(mux, r)
 	serveWhereabouts(mux, r)
 	serveSuppressions(mux, r)
 	serveProfiles(mux)

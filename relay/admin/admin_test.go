@@ -35,6 +35,9 @@ func (s *scripted) Show(id envelope.ID) (Detail, error) {
 	}
 	return Detail{Header: "Subject: hello\r\n"}, nil
 }
+func (s *scripted) Ages(limit int) (Ages, error) {
+	return Ages{Bounds: AgeBounds(), Destinations: make([]DestinationAges, limit)}, nil
+}
 func (s *scripted) Act(a Act, sel Selection) (Result, error) {
 	s.act, s.selection = a, sel
 	return Result{Entries: 1, Recipients: 2}, nil
@@ -88,6 +91,8 @@ func TestSocket(t *testing.T) {
 		{"act on nothing", "POST", "/queue/delete", `{}`, 400, "nothing is selected"},
 		{"act, unknown field", "POST", "/queue/delete", `{"everything":true}`, 400, "unknown field"},
 		{"list, bad after", "GET", "/queue?after=nonsense", "", 400, "after must be the next of the page before"},
+		{"ages", "GET", "/queue/ages?limit=2", "", 200, `"bounds":[60,`},
+		{"ages, bad limit", "GET", "/queue/ages?limit=x", "", 400, "limit must be a number from 1 to 1000"},
 		{"explain a domain", "GET", "/explain?domain=Example.com", "", 200, `"domain":"example.com"`},
 		{"explain a message", "GET", "/explain?id=A", "", 200, `"reason":"Held"`},
 		{"explain what is not queued", "GET", "/explain?id=B", "", 404, "no such message"},

@@ -164,7 +164,7 @@ func (b *books) slowest(n, limit int, counts func(Counts) bool) (sure, unsure []
 		}
 	}
 	for _, d := range best {
-		sure = append(sure, Destination{Domain: d.domain, Counts: d.Counts, Oldest: acceptedAt(d.oldest)})
+		sure = append(sure, Destination{Domain: d.domain, Counts: d.Counts, Oldest: AcceptedAt(d.oldest)})
 	}
 	return sure, unsure
 }
@@ -248,7 +248,7 @@ func (s *Store) findOldest(domain string) time.Time {
 	defer s.searching.Unlock()
 	from, rev, sure := s.books.search(domain)
 	if sure {
-		return acceptedAt(from)
+		return AcceptedAt(from)
 	}
 	lower, upper := metaKey(from), []byte{kindMeta + 1}
 	if domain != "" {
@@ -262,7 +262,7 @@ func (s *Store) findOldest(domain string) time.Time {
 		return time.Time{}
 	}
 	s.books.found(domain, id, rev)
-	return acceptedAt(id)
+	return AcceptedAt(id)
 }
 
 // firstID is the id with which the first key between two ends. ErrNotFound when there is none.

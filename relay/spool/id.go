@@ -57,8 +57,8 @@ func base32(b []byte, v uint64) {
 	}
 }
 
-// acceptedAt is the time in an id; zero when it is not one of ours.
-func acceptedAt(id envelope.ID) time.Time {
+// AcceptedAt is the time in an id, to the millisecond; zero when it is not one of ours.
+func AcceptedAt(id envelope.ID) time.Time {
 	if len(id) != idLen {
 		return time.Time{}
 	}

@@ -201,15 +201,15 @@ func TestIDs(t *testing.T) {
 		if len(id) != idLen || strings.Trim(string(id), alphabet) != "" || seen[id] || id <= last {
 			t.Fatalf("id %q after %q", id, last)
 		}
-		if !acceptedAt(id).Equal(now) {
-			t.Fatalf("id %q says %v", id, acceptedAt(id))
+		if !AcceptedAt(id).Equal(now) {
+			t.Fatalf("id %q says %v", id, AcceptedAt(id))
 		}
 		seen[id], last = true, id
 	}
 	if id := g.next(now.Add(time.Millisecond)); id <= last {
 		t.Errorf("%q a millisecond after %q", id, last)
 	}
-	if got := acceptedAt("not one of ours"); !got.IsZero() {
+	if got := AcceptedAt("not one of ours"); !got.IsZero() {
 		t.Errorf("time %v", got)
 	}
 }

@@ -322,7 +322,7 @@ func TestOldestFollowsTheQueue(t *testing.T) {
 	for _, c := range []struct{ gone, oldest int }{{2, 0}, {0, 1}, {1, 3}} {
 		must(t, end(s, keys[c.gone], map[string]envelope.Disposition{"a@one.test": envelope.Delivered}))
 		for range 2 {
-			if got, want := oldest(), acceptedAt(keys[c.oldest].ID); !got.Equal(want) {
+			if got, want := oldest(), AcceptedAt(keys[c.oldest].ID); !got.Equal(want) {
 				t.Errorf("after %d went: %v, not %v", c.gone, got, want)
 			}
 		}

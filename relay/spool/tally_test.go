@@ -166,13 +166,13 @@ func slowestAre(t *testing.T, s *Store) {
 		if d.Domain != domains[i] {
 			t.Fatalf("%+v, want %v", got, domains)
 		}
-		if e, err := s.First(d.Domain); err != nil || !acceptedAt(e.ID).Equal(d.Oldest) {
+		if e, err := s.First(d.Domain); err != nil || !AcceptedAt(e.ID).Equal(d.Oldest) {
 			t.Fatalf("first %s, %v, want that of %s", e.ID, err, d.Oldest)
 		}
 	}
 	want := time.Time{}
 	if len(entries) > 0 {
-		want = acceptedAt(entries[0].ID)
+		want = AcceptedAt(entries[0].ID)
 	}
 	if oldest := s.Oldest(); !oldest.Equal(want) {
 		t.Fatalf("oldest %s, want %s", oldest, want)
