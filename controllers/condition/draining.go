@@ -6,8 +6,8 @@ import (
 	"github.com/postrider/postrider/api/v1alpha1"
 )
 
-// Draining says that surplus pods are emptied, or those of a relay being deleted deliver what they have. It is present
-// only while that is so.
+// Draining says that surplus pods, or one that an admin drains, are emptied, or those of a relay being deleted deliver what
+// they have. It is present only while that is so.
 const Draining = "Draining"
 
 // ReasonWaitingForDelivery is the reason of Draining.
@@ -21,7 +21,7 @@ func (o *MailRelay) draining() decision {
 		}
 	}
 	d := o.Draining
-	if len(names) == 0 || o.Deleting && d == nil {
+	if d == nil && (len(names) == 0 || o.Deleting) {
 		return decision{}
 	}
 	calm := "No new mail goes to " + strings.Join(names, ", ") + "; "
@@ -30,6 +30,10 @@ func (o *MailRelay) draining() decision {
 		return yes(v1alpha1.ReasonDrainTimedOut, "Pod "+d.Pod+" is not empty, and its time is over. "+o.onTimeout())
 	case d != nil && o.HandsOver && o.Heir != "":
 		return yes(v1alpha1.ReasonHandingOff, calm+d.Pod+" gives what it has to the pods of MailRelay "+o.Heir+", then goes."+o.stuck())
+	case len(names) == 0 && o.HandsOver:
+		return yes(v1alpha1.ReasonHandingOff, "No new mail goes to "+d.Pod+"; it gives what it has to the pods that serve, then stays empty until it is uncordoned.")
+	case len(names) == 0:
+		return yes(ReasonWaitingForDelivery, "No new mail goes to "+d.Pod+"; it delivers what it has, then stays empty until it is uncordoned.")
 	case d != nil && o.HandsOver:
 		return yes(v1alpha1.ReasonHandingOff, calm+d.Pod+" gives what it has to the pods that stay, then goes.")
 	}

@@ -52,6 +52,8 @@ type Pod struct {
 	Updated bool
 	// Surplus says that it is beyond the replicas and on its way out.
 	Surplus bool
+	// Cordoned says that an admin has it take no new mail.
+	Cordoned bool
 	// Status is what it said of itself; nil when it could not be reached.
 	Status *status.Status
 }
@@ -109,11 +111,22 @@ func (o *MailRelay) Conditions() []metav1.Condition {
 func (o *MailRelay) serving() int {
 	n := 0
 	for _, p := range o.Pods {
-		if p.Ready && !p.Surplus {
+		if p.Ready && !p.Surplus && !p.Cordoned {
 			n++
 		}
 	}
 	return n
+}
+
+// cordoned names the pods that would serve but for an admin.
+func (o *MailRelay) cordoned() []string {
+	var names []string
+	for _, p := range o.Pods {
+		if p.Cordoned && !p.Surplus {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 func (o *MailRelay) replicas() int { return int(o.Relay.Spec.Replicas) }

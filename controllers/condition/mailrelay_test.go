@@ -90,6 +90,21 @@ func TestMailRelay(t *testing.T) {
 		"scaling down": {func(o *MailRelay) { o.Relay.Spec.Replicas = 1; o.Pods[1].Surplus = true }, wanted{
 			"Ready": "True/Serving", "Reconciling": "True/ScalingDown", "Draining": "True/WaitingForDelivery",
 		}},
+		"one cordoned by an admin": {func(o *MailRelay) { o.Pods[1].Cordoned = true }, wanted{
+			"Ready": "True/Serving", "Available": "True/MinimumReplicasAvailable", "Reconciling": "", "Draining": "",
+		}},
+		"all cordoned by an admin": {func(o *MailRelay) { o.Pods[0].Cordoned, o.Pods[1].Cordoned = true, true }, wanted{
+			"Ready": "False/NotEnoughReplicas", "Available": "False/NoReadyPods", "Reconciling": "",
+		}},
+		"one cordoned, the other not ready": {func(o *MailRelay) { o.Pods[0].Cordoned = true; unready(o) }, wanted{
+			"Ready": "False/NotEnoughReplicas", "Available": "False/NoReadyPods", "Reconciling": "True/ScalingUp",
+		}},
+		"one drained by an admin": {func(o *MailRelay) {
+			o.Pods[1].Cordoned, o.Draining, o.HandsOver = true, &v1alpha1.DrainingPod{Pod: "out-1"}, true
+		}, wanted{"Ready": "True/Serving", "Reconciling": "", "Draining": "True/HandingOff"}},
+		"one drained by delivery": {func(o *MailRelay) { o.Pods[1].Cordoned, o.Draining = true, &v1alpha1.DrainingPod{Pod: "out-1"} }, wanted{
+			"Ready": "True/Serving", "Draining": "True/WaitingForDelivery",
+		}},
 		"resizing": {func(o *MailRelay) { o.Resizing = true }, wanted{"Ready": "True/Serving", "Reconciling": "True/ResizingVolumes"}},
 		"stuck": {func(o *MailRelay) { unready(o); o.Pods[1].Created = now.Add(-time.Hour) }, wanted{
 			"Ready": "False/RolloutStuck", "Stalled": "True/RolloutStuck", "Reconciling": "",

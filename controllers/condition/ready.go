@@ -2,12 +2,14 @@ package condition
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/postrider/postrider/api/v1alpha1"
 )
 
 // ready sums up: as many pods serve as the spec asks for, all listeners have what they need, and nothing is in
-// the way of further changes. It stays true through a healthy rollout, which takes one pod at a time.
+// the way of further changes. It stays true through a healthy rollout, which takes one pod at a time, and while an admin
+// has cordoned some of the pods.
 func (o *MailRelay) ready() decision {
 	if o.Deleting {
 		return no(v1alpha1.ReasonDeleting, o.deleting())
@@ -26,6 +28,10 @@ func (o *MailRelay) ready() decision {
 		enough = want - 1
 	}
 	message := fmt.Sprintf("%d of %d pods serve.", serving, want)
+	if names := o.cordoned(); len(names) > 0 {
+		enough = max(enough-len(names), min(want, 1))
+		message += " Cordoned by an admin: " + strings.Join(names, ", ") + "."
+	}
 	if serving < enough {
 		return no(v1alpha1.ReasonNotEnoughReplicas, message+o.whyNot())
 	}

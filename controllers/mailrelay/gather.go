@@ -82,6 +82,7 @@ func (p *pass) look(ctx context.Context) error {
 	}
 	goes := func(ordinal int32) bool { return ordinal >= p.keep() || p.doomed(ordinal) }
 	p.seen.pods = podsOf(pods.Items, p.relay.Name, goes, p.revision())
+	p.steer()
 	return p.lookHeir(ctx)
 }
 
@@ -135,7 +136,7 @@ func (p *pass) current() int32 {
 func (p *pass) cordoned() []string {
 	var names []string
 	for ordinal := range max(p.keep(), p.current()) {
-		if ordinal >= p.keep() || p.doomed(ordinal) {
+		if ordinal >= p.keep() || p.doomed(ordinal) || steeredBy(p.relay.Annotations, p.podName(ordinal)).cordoned {
 			names = append(names, p.podName(ordinal))
 		}
 	}

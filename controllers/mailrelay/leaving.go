@@ -21,11 +21,11 @@ import (
 // defaultDrainTimeout is that of the definition, for relays that were read without defaults.
 const defaultDrainTimeout = 3600
 
-// leaving is the pod that is being emptied: of those that are to go and are not known to be empty, the one with the
-// highest ordinal; nil when there is none.
+// leaving is the pod that is being emptied: of those that are to be and are not known to be, the one with the highest
+// ordinal; nil when there is none.
 func (p *pass) leaving() *pod {
 	for i := range slices.Backward(p.seen.pods) {
-		if pod := &p.seen.pods[i]; pod.surplus && !p.mayGo(pod.ordinal) {
+		if pod := &p.seen.pods[i]; pod.emptied() && !p.settled(pod) {
 			return pod
 		}
 	}
@@ -74,7 +74,7 @@ func (p *pass) peers(relay string, pods []pod, serverName string) []config.Peer 
 	var list []config.Peer
 	domain := "." + desired.PodServiceName(relay) + "." + p.relay.Namespace + ".svc." + cmp.Or(p.ClusterDomain, "cluster.local")
 	for _, pod := range pods {
-		if !pod.surplus && pod.DeletionTimestamp == nil {
+		if !pod.cordoned() && pod.DeletionTimestamp == nil {
 			list = append(list, config.Peer{Pod: pod.Name, ServerName: serverName, Address: pod.Status.PodIP, Host: pod.Name + domain})
 		}
 	}

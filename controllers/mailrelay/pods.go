@@ -19,6 +19,8 @@ type pod struct {
 	ordinal int32
 	// surplus says that it is to go: its ordinal is beyond the replicas, the relay is being deleted, or its claim is.
 	surplus bool
+	// steered is what an admin wants of it.
+	steered steered
 	// updated says that it was made from the newest template.
 	updated bool
 }

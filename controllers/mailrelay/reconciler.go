@@ -167,7 +167,7 @@ func (p *pass) again() ctrl.Result {
 func (p *pass) underway() bool {
 	for _, pod := range p.seen.pods {
 		s := p.statuses[pod.Name]
-		if s != nil && (s.Generation < p.generation || pod.surplus && (s.Queue.Queued == 0 || p.handsOver())) {
+		if s != nil && (s.Generation < p.generation || (pod.surplus || pod.emptied() && !p.settled(&pod)) && (s.Queue.Queued == 0 || p.handsOver())) {
 			return true
 		}
 	}

@@ -66,7 +66,7 @@ func (p *pass) conditions(ctx context.Context, f facts) []metav1.Condition {
 	for _, pod := range p.seen.pods {
 		o.Pods = append(o.Pods, condition.Pod{
 			Name: pod.Name, Created: pod.CreationTimestamp.Time, Ready: pod.ready(),
-			Updated: pod.updated, Surplus: pod.surplus, Status: p.statuses[pod.Name],
+			Updated: pod.updated, Surplus: pod.surplus, Cordoned: pod.steered.cordoned, Status: p.statuses[pod.Name],
 		})
 	}
 	return o.Conditions()

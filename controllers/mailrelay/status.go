@@ -35,7 +35,7 @@ func (p *pass) status() v1alpha1.MailRelayStatus {
 		StrandedVolumes:    p.strandedVolumes(),
 	}
 	for _, pod := range p.seen.pods {
-		if pod.ready() && !pod.surplus {
+		if pod.ready() && !pod.cordoned() {
 			s.ReadyReplicas++
 		}
 		if pod.updated {
@@ -55,7 +55,7 @@ func (p *pass) podStatus(pod pod) v1alpha1.PodStatus {
 	case answer == nil:
 		s.State = v1alpha1.PodUnreachable
 		return s
-	case pod.surplus:
+	case pod.cordoned():
 		s.State = v1alpha1.PodCordoned
 		if d := p.leaving(); d != nil && d.Name == pod.Name {
 			s.State = v1alpha1.PodDraining
@@ -139,13 +139,16 @@ func age(d v1alpha1.SlowDestination) time.Time {
 	return d.OldestMessageTime.Time
 }
 
-func cut(reply string) string {
-	reply = strings.ToValidUTF8(reply, "\uFFFD")
-	if len(reply) <= maxReply {
-		return reply
+func cut(reply string) string { return cutAt(reply, maxReply) }
+
+// cutAt shortens a text to at most so many octets.
+func cutAt(text string, most int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= most {
+		return text
 	}
 	const more = "…"
-	return strings.ToValidUTF8(reply[:maxReply-len(more)], "") + more
+	return strings.ToValidUTF8(text[:most-len(more)], "") + more
 }
 
 // version is the one that the pods run; while they run several, the first in order.
