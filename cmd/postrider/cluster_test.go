@@ -16,8 +16,8 @@ var server kubetest.Server
 
 func TestMain(m *testing.M) { os.Exit(kubetest.Run(m, &server)) }
 
-// apply creates the objects of manifests in the namespace default.
-func apply(t *testing.T, files ...string) {
+// objectsOf are the objects of manifests.
+func objectsOf(t *testing.T, files ...string) []client.Object {
 	t.Helper()
 	kinds, err := manifest.NewKinds()
 	if err != nil {
@@ -27,7 +27,13 @@ func apply(t *testing.T, files ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range set.Objects() {
+	return set.Objects()
+}
+
+// apply creates the objects of manifests in the namespace default.
+func apply(t *testing.T, files ...string) {
+	t.Helper()
+	for _, o := range objectsOf(t, files...) {
 		if err := server.Client.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}

@@ -280,8 +280,8 @@ func newQueueDirectives(s streams) *cobra.Command {
 }
 
 func printDirectives(s streams, o output, relays []relayDirectives, now time.Time) error {
-	if o.json() {
-		return writeJSON(s.out, map[string]any{"relays": relays})
+	if o.structured() {
+		return o.write(s.out, map[string]any{"relays": relays})
 	}
 	var rows [][]string
 	for _, r := range relays {
@@ -299,8 +299,8 @@ func printDirectives(s streams, o output, relays []relayDirectives, now time.Tim
 }
 
 func printDirected(s streams, o output, done []directed) error {
-	if o.json() {
-		return writeJSON(s.out, map[string]any{"relays": done})
+	if o.structured() {
+		return o.write(s.out, map[string]any{"relays": done})
 	}
 	for _, d := range done {
 		if d.ID == "" {

@@ -46,8 +46,8 @@ func newDNSRecords(s streams) *cobra.Command {
 				lines = append(lines, zoneLines(r)...)
 			}
 		}
-		if o.json() {
-			return writeJSON(s.out, lines)
+		if o.structured() {
+			return o.write(s.out, lines)
 		}
 		for _, line := range lines {
 			if _, err := fmt.Fprintln(s.out, line); err != nil {
@@ -75,8 +75,8 @@ func newDNSCheck(s streams) *cobra.Command {
 				bad = append(bad, fmt.Errorf("DNS has not been asked about %s yet", d.Spec.Domain))
 			}
 		}
-		if o.json() {
-			return errors.Join(writeJSON(s.out, records), errors.Join(bad...))
+		if o.structured() {
+			return errors.Join(o.write(s.out, records), errors.Join(bad...))
 		}
 		return errors.Join(table(s.out, []string{"DOMAIN", "RECORD", "NAME", "RESULT", "WHAT TO DO"}, rows), errors.Join(bad...))
 	})
@@ -175,8 +175,8 @@ func evaluateSPF(ctx context.Context, s streams, o output, q spfQuestion) error 
 	}
 	e := sendingdomain.EvaluateSPF(ctx, dns.New(dns.Options{Servers: servers}), q.address, q.helo, q.from)
 	var err error
-	if o.json() {
-		err = writeJSON(s.out, map[string]string{"result": e.Result, "reason": e.Reason})
+	if o.structured() {
+		err = o.write(s.out, map[string]string{"result": e.Result, "reason": e.Reason})
 	} else {
 		_, err = fmt.Fprintln(s.out, strings.TrimSpace(e.Result+"  "+e.Reason))
 	}

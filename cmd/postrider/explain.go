@@ -83,8 +83,8 @@ func askAll[Answer, Named any](ctx context.Context, t *target, path string, name
 }
 
 func printExplanations(s streams, o output, relays []relayExplanations, now time.Time) error {
-	if o.json() {
-		return writeJSON(s.out, map[string]any{"relays": relays})
+	if o.structured() {
+		return o.write(s.out, map[string]any{"relays": relays})
 	}
 	for _, r := range relays {
 		for _, x := range r.Explanations.Explanations {

@@ -81,7 +81,8 @@ func newRoot(program string, s streams) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newLocal(s), newStatus(s), newQueue(s), newExplain(s), newTrace(s), newSuppression(s), newDNS(s))
+	root.AddCommand(newLocal(s), newStatus(s), newQueue(s), newExplain(s), newTrace(s), newSuppression(s), newDNS(s), newTestSend(s),
+		newCordon(s), newUncordon(s), newDrain(s), newPause(s), newResume(s), newConsole(s), newReport(s))
 	return root
 }
 

@@ -36,6 +36,16 @@ const entry = `{"id": "01ABC", "domain": "gmail.com", "from": "a@shop.example", 
  "attempts": 2, "due": "2020-01-01T01:00:00Z", "last": {"reply": {"code": 451, "enhanced": "4.7.1", "text": "later\u001b[31m"},
  "nextHop": "mx.gmail.com[192.0.2.1]:25", "at": "2020-01-01T00:30:00Z"}}]}`
 
+// someAges and someStatus are of a queue that has waited since long ago.
+const (
+	someAges = `{"bounds": [60, 3600, 172800], "queue": {"queued": 5, "deferred": 4, "held": 0, "oldest": "2020-01-01T00:00:00Z"},
+ "destinations": [{"domain": "gmail.com", "queued": 5, "deferred": 4, "held": 0, "oldest": "2020-01-01T00:00:00Z", "reason": "Deferred",
+ "since": "2020-01-01T00:30:00Z", "reply": "451 4.7.1 later\u001b[31m", "messages": [0, 1, 0, 3]}]}`
+	someStatus = `{"pod": "outbound-0", "version": "v1", "generation": 7, "queue": {"queued": 5, "deferred": 4, "held": 0, "oldest": "2020-01-01T00:00:00Z"},
+ "slowest": [{"domain": "gmail.com", "queued": 5, "deferred": 4, "held": 0, "oldest": "2020-01-01T00:00:00Z", "reason": "Deferred",
+ "since": "2020-01-01T00:30:00Z", "reply": "451 4.7.1 later\u001b[31m"}], "listeners": [{"name": "smtp", "address": "", "error": "no certificate"}]}`
+)
+
 func newFakeRelay(t *testing.T) *fakeRelay {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "cli") // short: a socket's path is limited
@@ -69,6 +79,12 @@ func (f *fakeRelay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case strings.HasPrefix(req.URL.Path, "/suppressions"):
 		answer = suppressionAnswer(req)
 	case req.Method == http.MethodPost:
+	case req.URL.Path == "/queue/ages":
+		answer = someAges
+	case req.URL.Path == "/status":
+		answer = someStatus
+	case req.URL.Path == "/metrics":
+		answer = "postrider_queue_recipients 5\n"
 	case req.URL.Path == "/queue" && req.URL.Query().Get("domain") == "empty.example":
 		answer = `{"entries": []}`
 	case req.URL.Path == "/queue" && req.URL.Query().Get("sender") == "rare.example" && req.URL.Query().Get("after") == "":
@@ -111,17 +127,24 @@ func TestQueue(t *testing.T) {
 		{"list, selected", []string{"ls", "outbound", "--domain", "x.example", "--held", "true", "--limit", "5"}, 0, "GET /queue?domain=x.example&held=true&limit=5", nil, ""},
 		{"list, empty", []string{"ls", "--domain", "empty.example"}, 0, "GET /queue?domain=empty.example&limit=100", nil, "The queue is empty"},
 		{"list, bad limit", []string{"ls", "--limit", "0"}, 2, "", nil, "--limit must be from 1 to 1000"},
+		{"top", []string{"top", "--once"}, 0, "GET /queue/ages?limit=20", []string{"DESTINATION", "<1m", "<1h", "<2d", "2d+", "gmail.com", "Deferred", "451 4.7.1 later?[31m"}, ""},
+		{"top without a terminal", []string{"top", "--limit", "5"}, 0, "GET /queue/ages?limit=5", []string{"gmail.com"}, ""},
+		{"top, bad limit", []string{"top", "--limit", "0"}, 2, "", nil, "--limit must be from 1 to 100"},
 		{"show", []string{"show", "01ABC"}, 0, "GET /queue/01ABC", []string{"signed for shop.example", "mx.gmail.com[192.0.2.1]:25", "Subject: hello"}, ""},
 		{"show, missing", []string{"show", "01XYZ"}, 1, "GET /queue/01XYZ", nil, "message 01XYZ is not in the queue"},
 		{"show nothing", []string{"show", "outbound"}, 2, "", nil, "name one message by its spool id"},
 		{"flush all", []string{"flush", "--all"}, 0, `POST /queue/flush {"all":true}`, []string{"outbound: 2 recipients in 1 entries to be attempted now"}, ""},
 		{"hold", []string{"hold", "01ABC", "--reason", "audit"}, 0, `POST /queue/hold {"id":"01ABC","reason":"audit"}`, []string{"held"}, ""},
 		{"release", []string{"release", "--sender", "shop.example"}, 0, `POST /queue/release {"sender":"shop.example"}`, []string{"released"}, ""},
-		{"delete", []string{"delete", "outbound", "01ABC"}, 0, `POST /queue/delete {"id":"01ABC"}`, []string{"deleted"}, ""},
-		{"bounce", []string{"bounce", "--domain", "gmail.com"}, 0, `POST /queue/bounce {"domain":"gmail.com"}`, []string{"bounced"}, ""},
+		{"delete", []string{"delete", "outbound", "01ABC", "--yes"}, 0, `POST /queue/delete {"id":"01ABC"}`, []string{"deleted"}, ""},
+		{"bounce", []string{"bounce", "--domain", "gmail.com", "--yes"}, 0, `POST /queue/bounce {"domain":"gmail.com"}`, []string{"bounced"}, ""},
+		{"delete without a terminal", []string{"delete", "01ABC"}, 2, "", nil, "look with --dry-run, then say --yes"},
+		{"delete, looked at", []string{"delete", "01ABC", "--dry-run"}, 0, `POST /queue/delete {"id":"01ABC","dryRun":true}`, []string{"2 recipients in 1 entries would be deleted"}, ""},
+		{"flush, looked at", []string{"flush", "--all", "--dry-run"}, 0, `POST /queue/flush {"all":true,"dryRun":true}`, []string{"would be attempted now"}, ""},
+		{"hold for a time, looked at", []string{"hold", "--all", "--for", "1h", "--dry-run"}, 0, `POST /queue/hold {"all":true,"dryRun":true}`, []string{"would be held"}, ""},
 		{"bounce nothing", []string{"bounce"}, 2, "", nil, "nothing is selected"},
 		{"bounce two", []string{"bounce", "A", "B"}, 2, "", nil, "name at most one message"},
-		{"unknown format", []string{"ls", "-o", "yaml"}, 2, "", nil, "table, wide or json"},
+		{"unknown format", []string{"ls", "-o", "xml"}, 2, "", nil, "table, wide, json or yaml"},
 		{"unknown flag", []string{"ls", "--colour"}, 2, "", nil, "postrider queue ls --help"},
 		{"too many arguments", []string{"ls", "a", "b"}, 2, "", nil, "accepts at most 1 arg"},
 	} {

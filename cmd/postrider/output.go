@@ -11,28 +11,39 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"sigs.k8s.io/yaml"
 )
 
 // output is how a command prints.
 type output struct{ format string }
 
 func (o *output) flags(c *cobra.Command) {
-	c.Flags().StringVarP(&o.format, "output", "o", "table", "table, wide or json")
+	c.Flags().StringVarP(&o.format, "output", "o", "table", "table, wide, json or yaml")
 }
 
 func (o *output) check() error {
 	switch o.format {
-	case "table", "wide", "json":
+	case "table", "wide", "json", "yaml":
 		return nil
 	default:
-		return usageError{fmt.Errorf("-o %s: it must be table, wide or json", o.format)}
+		return usageError{fmt.Errorf("-o %s: it must be table, wide, json or yaml", o.format)}
 	}
 }
 
-func (o *output) json() bool { return o.format == "json" }
-func (o *output) wide() bool { return o.format == "wide" }
+// structured says that a program reads what is printed.
+func (o *output) structured() bool { return o.format == "json" || o.format == "yaml" }
+func (o *output) wide() bool       { return o.format == "wide" }
 
-func writeJSON(w io.Writer, v any) error {
+// write prints a value as JSON, or as the same in YAML.
+func (o *output) write(w io.Writer, v any) error {
+	if o.format == "yaml" {
+		text, err := yaml.Marshal(v)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(text)
+		return err
+	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
@@ -80,6 +91,9 @@ func elide(s string, most int) string {
 func several(n int, thing string) string {
 	if n != 1 {
 		thing += "s"
+		if strings.HasSuffix(thing, "ss") {
+			thing = strings.TrimSuffix(thing, "s") + "es"
+		}
 	}
 	return strconv.Itoa(n) + " " + thing
 }

@@ -18,7 +18,7 @@ import (
 
 func newQueue(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "queue", Short: "The queue of a relay: look into it, act on mail in it, direct mail for a time", Args: arguments(cobra.NoArgs), RunE: help}
-	c.AddCommand(newQueueList(s), newQueueShow(s), newQueueSuspend(s), newQueueResume(s), newQueueDirectives(s), newQueueEnd(s))
+	c.AddCommand(newQueueList(s), newQueueShow(s), newQueueTop(s), newQueueSuspend(s), newQueueResume(s), newQueueDirectives(s), newQueueEnd(s))
 	for _, act := range []struct {
 		act   admin.Act
 		short string
@@ -178,6 +178,7 @@ func newQueueAct(s streams, act admin.Act, short string) *cobra.Command {
 	var o output
 	var selection admin.Selection
 	var holds period
+	var allowed consent
 	c := &cobra.Command{
 		Use:   string(act) + " [NAME] [ID]",
 		Short: short,
@@ -191,23 +192,23 @@ func newQueueAct(s streams, act admin.Act, short string) *cobra.Command {
 			if err := errors.Join(err, o.check()); err != nil {
 				return err
 			}
-			if holds != 0 {
-				return actForATime(c.Context(), s, &t, o, act, selection, holds)
-			}
-			doors, err := t.doors(c.Context())
-			if err != nil {
+			if err := confirmAct(c.Context(), s, &t, allowed, act, selection); err != nil {
 				return err
 			}
-			results := make([]actResult, len(doors))
-			for i, d := range doors {
-				results[i].Relay = d.Name
-				err = errors.Join(err, d.Post(c.Context(), "/queue/"+string(act), selection, &results[i].Result))
+			if holds != 0 && !allowed.dryRun {
+				return actForATime(c.Context(), s, &t, o, act, selection, holds)
 			}
-			return errors.Join(err, printResults(s, o, act, results))
+			selection.DryRun = allowed.dryRun
+			results, err := t.act(c.Context(), act, selection)
+			return errors.Join(err, printResults(s, o, act, results, allowed.dryRun))
 		},
 	}
 	t.flags(c)
 	o.flags(c)
+	allowed.flags(c)
+	if !destroys(act) {
+		_ = c.Flags().MarkHidden("yes") // it is taken, so that scripts can say it everywhere
+	}
 	c.Flags().StringVar(&selection.Domain, "domain", "", "recipients' domain")
 	c.Flags().StringVar(&selection.Sender, "sender", "", "reverse path, or its domain, or a SendingDomain")
 	c.Flags().BoolVar(&selection.All, "all", false, "the whole queue")
@@ -216,6 +217,45 @@ func newQueueAct(s streams, act admin.Act, short string) *cobra.Command {
 		c.Flags().Var(&holds, "for", "also mail to come, for this long: 90m, 2h, 3d; at most 30d")
 	}
 	return c
+}
+
+// destroys says of an act that it cannot be taken back.
+func destroys(act admin.Act) bool { return act == admin.Delete || act == admin.Bounce }
+
+// confirmAct asks before an act that cannot be taken back, with what it would change.
+func confirmAct(ctx context.Context, s streams, t *target, allowed consent, act admin.Act, selection admin.Selection) error {
+	if !destroys(act) || allowed.yes || allowed.dryRun {
+		return nil
+	}
+	if err := allowed.ready(s); err != nil {
+		return err
+	}
+	selection.DryRun = true
+	would, err := t.act(ctx, act, selection)
+	if err != nil {
+		return err
+	}
+	var sum admin.Result
+	for _, r := range would {
+		sum.Entries += r.Entries
+		sum.Recipients += r.Recipients
+	}
+	return allowed.ask(s, fmt.Sprintf("%s in %s on %s would be %s, for good. Go on?",
+		several(sum.Recipients, "recipient"), several(sum.Entries, "message"), several(len(would), "relay process"), acted(act)))
+}
+
+// act has every relay process act.
+func (t *target) act(ctx context.Context, act admin.Act, selection admin.Selection) ([]actResult, error) {
+	doors, err := t.doors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]actResult, len(doors))
+	for i, d := range doors {
+		results[i].Relay = d.Name
+		err = errors.Join(err, d.Post(ctx, "/queue/"+string(act), selection, &results[i].Result))
+	}
+	return results, err
 }
 
 // actHelp says how an act is used.

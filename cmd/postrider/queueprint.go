@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/postrider/postrider/relay/admin"
@@ -10,8 +11,8 @@ import (
 )
 
 func printQueue(s streams, o output, pages []queuePage) error {
-	if o.json() {
-		return writeJSON(s.out, map[string]any{"relays": pages})
+	if o.structured() {
+		return o.write(s.out, map[string]any{"relays": pages})
 	}
 	header := []string{"RELAY", "ID", "DESTINATION", "FROM", "RECIPIENTS", "SIZE", "AGE", "TRIES", "NEXT", "WHY"}
 	now := time.Now()
@@ -80,8 +81,8 @@ func why(e envelope.Envelope) string {
 }
 
 func printDetail(s streams, o output, d queueDetail) error {
-	if o.json() {
-		return writeJSON(s.out, d)
+	if o.structured() {
+		return o.write(s.out, d)
 	}
 	now := time.Now()
 	for i, e := range d.Entries {
@@ -163,12 +164,16 @@ func acted(a admin.Act) string {
 	}
 }
 
-func printResults(s streams, o output, act admin.Act, results []actResult) error {
-	if o.json() {
-		return writeJSON(s.out, map[string]any{"relays": results})
+func printResults(s streams, o output, act admin.Act, results []actResult, dryRun bool) error {
+	did := acted(act)
+	if dryRun {
+		did = "would be " + strings.TrimPrefix(did, "to be ")
+	}
+	if o.structured() {
+		return o.write(s.out, map[string]any{"relays": results})
 	}
 	for _, r := range results {
-		if _, err := fmt.Fprintf(s.out, "%s: %d recipients in %d entries %s\n", r.Relay, r.Recipients, r.Entries, acted(act)); err != nil {
+		if _, err := fmt.Fprintf(s.out, "%s: %d recipients in %d entries %s\n", r.Relay, r.Recipients, r.Entries, did); err != nil {
 			return err
 		}
 	}

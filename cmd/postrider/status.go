@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,8 +16,8 @@ import (
 	"github.com/postrider/postrider/relay/status"
 )
 
-// report is what `postrider status` tells.
-type report struct {
+// relayReport is what `postrider status` tells.
+type relayReport struct {
 	// Objects are the MailRelay, its SendingDomains and its RateLimitPolicies, with their status.
 	Objects []runtime.Object `json:"objects"`
 	// Relays are what the relay processes say of themselves, now.
@@ -45,7 +43,7 @@ func newStatus(s streams) *cobra.Command {
 				return err
 			}
 			relays, askErr := t.reports(c.Context())
-			return errors.Join(printStatus(s, o, report{Objects: objects, Relays: relays}), askErr)
+			return errors.Join(printStatus(s, o, relayReport{Objects: objects, Relays: relays}), askErr)
 		},
 	}
 	t.flags(c)
@@ -131,9 +129,9 @@ func (t *target) reports(ctx context.Context) ([]status.Status, error) {
 	return reports, failed
 }
 
-func printStatus(s streams, o output, r report) error {
-	if o.json() {
-		return writeJSON(s.out, r)
+func printStatus(s streams, o output, r relayReport) error {
+	if o.structured() {
+		return o.write(s.out, r)
 	}
 	kinds, err := manifest.NewKinds()
 	if err != nil {
@@ -142,26 +140,5 @@ func printStatus(s streams, o output, r report) error {
 	if err := kinds.Print(s.out, r.Objects, o.wide()); err != nil {
 		return err
 	}
-	return printWaiting(s, r.Relays, time.Now())
-}
-
-// printWaiting says why mail waits: the destinations that have waited longest.
-func printWaiting(s streams, relays []status.Status, now time.Time) error {
-	var rows [][]string
-	for _, r := range relays {
-		for _, d := range r.Slowest {
-			oldest := ""
-			if d.Oldest != nil {
-				oldest = ago(*d.Oldest, now)
-			}
-			rows = append(rows, []string{r.Pod, d.Domain, strconv.FormatInt(d.Queued, 10), oldest, string(d.Reason), ago(d.Since, now), elide(d.Reply, 70)})
-		}
-	}
-	if len(rows) == 0 {
-		return nil
-	}
-	if _, err := fmt.Fprintln(s.out); err != nil {
-		return err
-	}
-	return table(s.out, []string{"RELAY", "MAIL FOR", "QUEUED", "OLDEST", "WAITS BECAUSE", "SINCE", "LAST REPLY"}, rows)
+	return printTree(s, o, r, time.Now())
 }

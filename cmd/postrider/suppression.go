@@ -153,8 +153,8 @@ func eachDoor[A any](c *cobra.Command, t *target, ask func(door.Door) (A, error)
 }
 
 func printSuppressions(s streams, o output, pages []suppressionPage) error {
-	if o.json() {
-		return writeJSON(s.out, map[string]any{"relays": pages})
+	if o.structured() {
+		return o.write(s.out, map[string]any{"relays": pages})
 	}
 	most := 60
 	if o.wide() {
@@ -182,8 +182,8 @@ func printSuppressions(s streams, o output, pages []suppressionPage) error {
 }
 
 func printSuppressed(s streams, o output, order admin.SuppressionOrder, results []suppressionResult) error {
-	if o.json() {
-		return writeJSON(s.out, map[string]any{"relays": results})
+	if o.structured() {
+		return o.write(s.out, map[string]any{"relays": results})
 	}
 	for _, r := range results {
 		what := "was not suppressed"

@@ -27,8 +27,13 @@ type target struct {
 
 // flags adds the flags that name a target.
 func (t *target) flags(c *cobra.Command) {
+	c.Flags().StringVar(&t.dataDir, "data", "", "directory of a relay that `postrider local` runs here")
+	t.clusterFlags(c)
+}
+
+// clusterFlags adds those that name a target in a cluster.
+func (t *target) clusterFlags(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&t.dataDir, "data", "", "directory of a relay that `postrider local` runs here")
 	f.StringVarP(&t.namespace, "namespace", "n", "", "namespace of the MailRelay; default that of the context")
 	f.StringVar(&t.kubeconfig, "kubeconfig", "", "kubeconfig file; default $KUBECONFIG or ~/.kube/config")
 	f.StringVar(&t.context, "context", "", "context of the kubeconfig")

@@ -53,8 +53,8 @@ relay's Received field and in the log. What is over is known as far back as the 
 }
 
 func printTraces(s streams, o output, traces []relayTrace) error {
-	if o.json() {
-		return writeJSON(s.out, map[string]any{"relays": traces})
+	if o.structured() {
+		return o.write(s.out, map[string]any{"relays": traces})
 	}
 	for _, t := range traces {
 		if err := printTrace(s, "Message "+string(t.ID)+" on "+t.Relay, t.Trace); err != nil {

@@ -79,7 +79,7 @@ func TestWhereIsMyMail(t *testing.T) {
 		{"end another", "queue end d2", 1, "GET /directives", nil, "no such directive is in force"},
 		{"hold for a time", "queue hold --sender shop.example --for 90m --reason why", 0,
 			`POST /directives {"act":"hold","sender":"shop.example","reason":"why","seconds":5400,"by":"USER"}`, nil, ""},
-		{"bounce for a time", "queue bounce --all --for 30s --reason why", 0, `POST /directives {"act":"bounce","all":true,"reason":"why","seconds":30,"by":"USER"}`, nil, ""},
+		{"bounce for a time", "queue bounce --all --for 30s --reason why --yes", 0, `POST /directives {"act":"bounce","all":true,"reason":"why","seconds":30,"by":"USER"}`, nil, ""},
 		{"hold one for a time", "queue hold 01ABC --for 1h --reason why", 2, "", nil, "--for is about mail to come"},
 		{"flush for a time", "queue flush --all --for 1h", 2, "", nil, "unknown flag: --for"},
 	} {

@@ -319,7 +319,7 @@ func (l *long) remove(ctx context.Context) error {
 		return err
 	}
 	started := time.Now()
-	if err := l.cli(ctx, "queue", "delete", "--domain", deletedDomain, "--reason", "bench"); err != nil {
+	if err := l.cli(ctx, "queue", "delete", "--domain", deletedDomain, "--reason", "bench", "--yes"); err != nil {
 		return err
 	}
 	took := milliseconds(started) / 1000

@@ -36,6 +36,15 @@ func (d Door) Get(ctx context.Context, path string, answer any) error {
 	return d.do(ctx, http.MethodGet, path, nil, answer)
 }
 
+// Text asks for path and returns the answer as it is.
+func (d Door) Text(ctx context.Context, path string) ([]byte, error) {
+	data, err := d.ask(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.Name, err)
+	}
+	return data, nil
+}
+
 // Post sends a question and decodes the answer.
 func (d Door) Post(ctx context.Context, path string, question, answer any) error {
 	body, err := json.Marshal(question)
