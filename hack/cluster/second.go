@@ -117,6 +117,9 @@ func (c *cluster) daemon(args []string) error {
 		return c.kill("kube-apiserver")
 	}
 	if strings.Join(args, " ") == "start kube-apiserver" {
+		if c.alive("kube-apiserver") {
+			return nil
+		}
 		return c.startAPIServer()
 	}
 	return errors.New("usage: cluster daemon stop|start kube-apiserver")

@@ -44,7 +44,11 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("it did not go on by itself: %v", err)
 	}
 
-	disk.fill(t, 0)
+	holdUp(t)
+	l.grows(t, 100, 60*time.Second)
+	disk.fill(t, 4)
+	disk.fillUp(t)
+	letGo(t)
 	time.Sleep(10 * time.Second)
 	disk.free(t)
 	l.grows(t, 100, 2*time.Minute)
@@ -106,9 +110,15 @@ func (d disk) fill(t *testing.T, leave int) {
 	execute(t, d.onNode("fallocate", "-l", fmt.Sprint(have*each-leave<<20), d.dir+"/filler")...)
 }
 
+// fillUp leaves nothing.
+func (d disk) fillUp(t *testing.T) {
+	t.Helper()
+	execute(t, d.onNode("sh", "-c", "cat /dev/zero >"+d.dir+"/filler2 2>/dev/null || sync")...)
+}
+
 func (d disk) free(t *testing.T) {
 	t.Helper()
-	execute(t, d.onNode("rm", "-f", d.dir+"/filler")...)
+	execute(t, d.onNode("rm", "-f", d.dir+"/filler", d.dir+"/filler2")...)
 }
 
 func execute(t *testing.T, argv ...string) string {
