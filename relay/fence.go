@@ -23,8 +23,11 @@ const holdEvery = time.Second / 4
 // is not there or not complete yet says nothing: then the spool decides.
 func fenceAtStart(o Options) (config.Fence, error) {
 	c, err := config.LoadRelay(o.ConfigDir)
-	if err != nil {
+	if errors.Is(err, config.ErrIncomplete) {
 		return config.Fence{}, nil
+	}
+	if err != nil {
+		o.Log.Warn("the configuration does not say whose the spool is", "error", err)
 	}
 	f := c.Fences[o.Pod]
 	if lost(f, o) {

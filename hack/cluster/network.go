@@ -140,9 +140,12 @@ func (c *cluster) removeNode(n node) error {
 			return err
 		}
 	}
-	if _, err := os.Stat(n.netns()); err != nil {
+	_, err := os.Stat(n.netns())
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_, err := command("ip", "netns", "delete", filepath.Base(n.netns()))
+	if err == nil {
+		_, err = command("ip", "netns", "delete", filepath.Base(n.netns()))
+	}
 	return err
 }
