@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,24 @@ import (
 
 // root is the top of the tree.
 const root = "../.."
+
+// TestMain opens what the programs read that the tests run, so that `go test` knows when a result of its cache is stale.
+func TestMain(m *testing.M) {
+	for _, dir := range []string{"config", "bundle", "hack/bundle"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			file, err := os.Open(path)
+			return errors.Join(err, file.Close())
+		})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // objects are what is installed, by kind, namespace and name.
 type objects map[string]map[string]any
