@@ -82,7 +82,7 @@ func newRoot(program string, s streams) *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(newLocal(s), newStatus(s), newQueue(s), newExplain(s), newTrace(s), newSuppression(s), newDNS(s), newTestSend(s),
-		newCordon(s), newUncordon(s), newDrain(s), newPause(s), newResume(s), newConsole(s), newReport(s))
+		newCordon(s), newUncordon(s), newDrain(s), newPause(s), newResume(s), newConsole(s), newReport(s), newInstall(s))
 	return root
 }
 

@@ -65,6 +65,7 @@ var allowed = map[string][]string{
 	"controllers/mailrelay":       {"api/v1alpha1", "relay/dns", "relay/config", "relay/status", "controllers/..."},
 	"controllers/sendingdomain":   {"api/v1alpha1", "relay/dns", "relay/status", "controllers/..."},
 	"controllers/ratelimitpolicy": {"api/v1alpha1", "relay/status", "controllers/..."},
+	"config":                      {},
 	"config/crd":                  {},
 
 	"cmd/...":  {"..."},
