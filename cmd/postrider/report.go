@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
@@ -245,8 +246,8 @@ func addLog(ctx context.Context, set kubernetes.Interface, b *bundle.Bundle, nam
 		name += ".before"
 	}
 	text, err := set.CoreV1().Pods(p.Namespace).GetLogs(p.Name, options).DoRaw(ctx)
-	if err != nil {
-		b.Missing(name, err)
+	if err != nil { // for logs, it does not say by itself what the API server said
+		b.Missing(name, fmt.Errorf("%s: %w", apierrors.ReasonForError(err), err))
 		return nil
 	}
 	return b.Text(name, text)
