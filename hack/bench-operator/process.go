@@ -46,7 +46,7 @@ func startProcess(program, kubeconfig, log string) (*process, error) {
 
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	_ = <-p.ended // it was told to end
+	<-p.ended // it was told to
 	_ = p.log.Close()
 }
 
