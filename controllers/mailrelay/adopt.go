@@ -78,7 +78,7 @@ func (p *pass) judge(ctx context.Context, pod pod, c *corev1.PersistentVolumeCla
 	p.losses = append(p.losses, l)
 	p.memory.losses[pod.UID] = l.verdict
 	if known != l.verdict {
-		p.Events.Eventf(p.relay, nil, corev1.EventTypeWarning, "NodeLost", "Adopt", "%s", l.told())
+		p.Events.Eventf(p.relay, pod.Pod, corev1.EventTypeWarning, "NodeLost", l.verdict.action(), "%s", l.told())
 	}
 	if l.verdict != detached {
 		return nil
@@ -116,7 +116,7 @@ func (p *pass) replaceLost(ctx context.Context, pod pod) error {
 		return fmt.Errorf("giving up pod %s: %w", pod.Name, err)
 	}
 	if err == nil {
-		p.Events.Eventf(p.relay, nil, corev1.EventTypeNormal, "Adopted", "Adopt",
+		p.Events.Eventf(p.relay, pod.Pod, corev1.EventTypeNormal, "Adopted", "Adopt",
 			"%s on node %s was given up; a pod on another node takes its volume.", pod.Name, pod.Spec.NodeName)
 	}
 	return nil

@@ -25,6 +25,11 @@ const (
 	detached
 )
 
+// action is what is done about it, as an event says: events that differ in nothing but their note would be taken for one.
+func (v verdict) action() string {
+	return map[verdict]string{unproven: "AwaitProof", nodeLocal: "AwaitNode", detached: "Adopt"}[v]
+}
+
 // nodeFacts decide over a pod that is not ready and does not answer.
 type nodeFacts struct {
 	// name is that of the pod's node; empty for a pod that no node takes.
