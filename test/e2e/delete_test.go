@@ -54,11 +54,14 @@ func TestDeleteHandoff(t *testing.T) {
 	if duplicates := l.lossless(t, 2*time.Minute); duplicates != 0 {
 		t.Errorf("%d duplicates", duplicates)
 	}
-	st, err := l.statusOf("other-0")
-	if err != nil || st.Ledger.HandedIn == 0 || !st.Ledger.Balanced() || st.Ledger.HandedIn != st.Ledger.Delivered {
-		t.Errorf("the books of the other relay: %+v, %v", st.Ledger, err)
-	}
-	t.Logf("%d recipients were left, %d were handed over", left, st.Ledger.HandedIn)
+	eventually(t, 30*time.Second, "the books of the other relay are right", func() error {
+		st, err := l.statusOf("other-0")
+		if b := st.Ledger; err == nil && (b.HandedIn == 0 || !b.Balanced() || b.HandedIn != b.Delivered) {
+			err = fmt.Errorf("they are %+v", b)
+		}
+		return err
+	})
+	t.Logf("%d recipients were left", left)
 	l.report(t)
 }
 
@@ -212,13 +215,19 @@ func (l *load) report(t *testing.T) {
 }
 
 // left is how much status says is in the queue.
-func (l *load) left(t *testing.T) int64 {
+func (l *load) left(t *testing.T) (queued int64) {
 	t.Helper()
-	mr, err := l.relay()
-	if err != nil || mr.Status.Queue == nil || mr.Status.Queue.Queued == 0 {
-		t.Fatalf("the queue is %+v, %v", mr.Status.Queue, err)
-	}
-	return mr.Status.Queue.Queued
+	eventually(t, 30*time.Second, "status tells of the queue", func() error {
+		mr, err := l.relay()
+		if err == nil && (mr.Status.Queue == nil || mr.Status.Queue.Queued == 0) {
+			err = fmt.Errorf("the queue is %+v", mr.Status.Queue)
+		}
+		if err == nil {
+			queued = mr.Status.Queue.Queued
+		}
+		return err
+	})
+	return queued
 }
 
 // takesNothing checks that no message is accepted.

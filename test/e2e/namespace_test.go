@@ -69,12 +69,14 @@ func told(claim corev1.PersistentVolumeClaim, held int64) error {
 	if err != nil {
 		return err
 	}
-	want := fmt.Sprintf("VolumeKept Volume %s of claim %s/%s (MailRelay %s; %d recipients when last asked)",
-		claim.Spec.VolumeName, claim.Namespace, claim.Name, relayName, held)
+	format := fmt.Sprintf("VolumeKept Volume %s of claim %s/%s (MailRelay %s; ", claim.Spec.VolumeName, claim.Namespace, claim.Name, relayName)
 	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, want) {
-			return nil
+		var n int64
+		if rest, ours := strings.CutPrefix(line, format); ours {
+			if _, err := fmt.Sscanf(rest, "%d recipients when last asked", &n); err == nil && n > 0 && n <= held {
+				return nil
+			}
 		}
 	}
-	return fmt.Errorf("no event says %q: %s", want, out)
+	return fmt.Errorf("no event says %q and at most %d: %s", format, held, out)
 }
