@@ -47,19 +47,9 @@ func namespace(t *testing.T, name string) string {
 			describe(t, name)
 			return
 		}
-		must(t)(kubectl("delete", "namespace", name, "--wait=true", "--timeout=120s"))
-		deleteVolumes(t, name)
+		must(t)(kubectl("delete", "namespace", name, "--wait=false")) // Kubernetes takes its time: half of the pods' grace period
 	})
 	return name
-}
-
-// deleteVolumes deletes what the operator keeps when a namespace is deleted.
-func deleteVolumes(t *testing.T, namespace string) {
-	t.Helper()
-	out := must(t)(kubectl("get", "pv", "-o", `jsonpath={range .items[?(@.spec.claimRef.namespace=="`+namespace+`")]}{.metadata.name}{"\n"}{end}`))
-	if volumes := strings.Fields(out); len(volumes) > 0 {
-		must(t)(kubectl(append([]string{"delete", "pv", "--wait=false"}, volumes...)...))
-	}
 }
 
 // describe logs what helps to see why a scenario failed.

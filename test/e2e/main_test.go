@@ -83,7 +83,7 @@ func runAll(m *testing.M) (code int, err error) {
 func installOperator() error {
 	begin := time.Now()
 	for _, args := range [][]string{
-		{"delete", "namespaces", "--selector=" + scenarioLabel, "--wait=true", "--timeout=120s"},
+		{"delete", "namespaces", "--selector=" + scenarioLabel, "--wait=true", "--timeout=170s"},
 		{"apply", "--server-side", "--force-conflicts", "-k", filepath.Join(root, "config/default")},
 		{"-n", operatorNamespace, "rollout", "restart", "deployment"},
 		{"-n", operatorNamespace, "rollout", "status", "deployment", "--timeout=120s"},

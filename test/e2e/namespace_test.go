@@ -26,7 +26,7 @@ func TestNamespaceDeletion(t *testing.T) {
 	left := l.left(t)
 
 	begin := time.Now()
-	must(t)(kubectl("delete", "namespace", s.namespace, "--wait=true", "--timeout=150s"))
+	must(t)(kubectl("delete", "namespace", s.namespace, "--wait=true", "--timeout=170s"))
 	t.Logf("the namespace ended after %.1f s", time.Since(begin).Seconds())
 	eventually(t, 30*time.Second, "an event tells of the volume", func() error { return told(claim, left) })
 	volume, err := get[corev1.PersistentVolume]("", "pv", claim.Spec.VolumeName)
