@@ -65,6 +65,7 @@ func (r *Relay) reload(ctx context.Context) bool {
 	r.limiter.Configure(c.Relay.Policies)
 	r.addFilters(next)
 	r.configureWebhooks(next)
+	r.configureTraces(next)
 	r.settings.Store(next)
 	r.watchHops(next)
 	r.configError.Store(nil)

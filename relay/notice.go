@@ -117,6 +117,8 @@ func (s *settings) draft(e *envelope.Envelope, n *notice, q quote, now time.Time
 		Priority: e.Priority, // as of the mail that it is about (RFC 6710)
 		EightBit: dsn.EightBit,
 		UTF8:     dsn.UTF8,
+
+		EnvelopeID: string(e.ID),
 		Recipients: []envelope.Recipient{{
 			Address: e.ReversePath, State: envelope.Queued, Due: now, Notify: envelope.NotifyNever, // RFC 3461 §6.1
 		}},

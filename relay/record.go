@@ -15,9 +15,10 @@ import (
 // sink is told of everything that happens to mail. It must never block, and what it has no room for it drops.
 type sink interface{ Record(event.Event) }
 
-// record tells what happened: to the log, the metrics and the sinks. It is called after the fact is stored,
+// record tells what happened: to the log, the traces, the metrics and the sinks. It is called after the fact is stored,
 // and before the schedule is told of what follows from it: who listens hears of an acceptance before the delivery.
 func (r *Relay) record(events ...event.Event) {
+	r.tracer.Tell(events)
 	for i := range events {
 		e := &events[i]
 		r.metrics.count(e)
@@ -96,10 +97,14 @@ func (r *Relay) line(message string, attributes ...slog.Attr) {
 
 // eventOf is an event about a recipient of an entry.
 func eventOf(t event.Type, e *envelope.Envelope, recipient string, at time.Time) event.Event {
-	return event.Event{
+	told := event.Event{
 		Type: t, At: at, SpoolID: string(e.ID), Recipient: recipient, From: e.ReversePath,
 		Tenant: e.Tenant, User: e.User, Origin: string(e.Origin),
 	}
+	if e.Origin == envelope.Internal {
+		told.About = e.EnvelopeID
+	}
+	return told
 }
 
 // accepted are the events of a message that is about to be answered 250.
@@ -128,6 +133,7 @@ func attempted(job *schedule.Job, tried *envelope.Envelope, outcomes []envelope.
 	for i := range tried.Recipients {
 		o, to := &outcomes[i], &tried.Recipients[i]
 		e := eventOf(event.Deferred, tried, to.Address, o.At)
+		e.Began = job.Began()
 		e.Site, e.NextHop, e.TLS, e.Reply, e.Attempt = job.Site, o.NextHop, o.TLS, o.Reply.String(), to.Attempts
 		if o.Reply.Class() == reply.Success {
 			e.Type = event.Delivered

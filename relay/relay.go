@@ -25,6 +25,7 @@ import (
 	"github.com/postrider/postrider/relay/schedule"
 	"github.com/postrider/postrider/relay/spool"
 	"github.com/postrider/postrider/relay/suppress"
+	"github.com/postrider/postrider/relay/tracing"
 	"github.com/postrider/postrider/relay/verify"
 	"github.com/postrider/postrider/relay/webhook"
 )
@@ -84,6 +85,7 @@ type Relay struct {
 	ports    *ports
 	pressure *pressure
 	journal  *journal.Journal
+	tracer   *tracing.Tracer
 	webhooks *webhook.Hooks
 	// filterMetrics outlive the filters of a configuration.
 	filterMetrics *filter.Metrics
@@ -142,6 +144,7 @@ func open(o Options) (*Relay, error) {
 		quotes:  make(chan struct{}, wholeQuotes),
 		journal: journal.New(journal.Options{Dir: filepath.Join(o.DataDir, "journal"), Log: o.Log}),
 	}
+	r.tracer = tracing.New(tracing.Options{Pod: o.Pod, Version: o.Version, Log: o.Log})
 	r.sinks = []sink{r.journal}
 	r.suppressions = suppress.New(store)
 	r.client = deliver.New(deliver.Options{Observe: r.observeHop, Log: o.Log, LastReply: lastReply(o.Local)})
@@ -218,6 +221,7 @@ func (r *Relay) run(ctx context.Context) error {
 	err = errors.Join(err, ignoreCanceled(work.Wait()))
 	r.ports.shutdown()
 	r.webhooks.Close()
+	r.tracer.Close()
 	stopDoors()
 	return errors.Join(err, ignoreCanceled(doors.Wait()))
 }

@@ -19,6 +19,13 @@ func newWebhooks(r *Relay) *webhook.Hooks {
 	})
 }
 
+// configureTraces sends traces where a new configuration says. Mail goes on without them.
+func (r *Relay) configureTraces(s *settings) {
+	if err := r.tracer.Configure(&s.config.Relay); err != nil {
+		r.log.Error("mail is not traced", "error", err)
+	}
+}
+
 // configureWebhooks takes up the webhooks of a new configuration. Trouble with one is no reason against the others,
 // nor against the configuration.
 func (r *Relay) configureWebhooks(s *settings) {

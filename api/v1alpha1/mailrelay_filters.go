@@ -149,3 +149,27 @@ const (
 	// EventSuppressed was refused or dropped by the suppression list.
 	EventSuppressed EventType = "Suppressed"
 )
+
+// Telemetry says where the relay tells what it does.
+type Telemetry struct {
+	// traces are sent to an OpenTelemetry collector. Left out, nothing is traced.
+	// +optional
+	Traces *Traces `json:"traces,omitempty"`
+}
+
+// Traces are one trace for each message: its acceptance, every attempt, hand-offs between pods, and the bounces about it.
+// They name domains, hosts and spool ids, and no address.
+type Traces struct {
+	// endpoint is the URL of a collector that takes OTLP over HTTP, such as http://otel-collector.observability.svc:4318;
+	// /v1/traces is added to it.
+	// +kubebuilder:validation:XValidation:rule="!self.contains('?')",message="must have no query: write http://otel-collector.observability.svc:4318"
+	// +required
+	Endpoint WebURL `json:"endpoint,omitempty"`
+
+	// samplingPercent is how many of a hundred messages are traced: all pods choose the same ones.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +default=100
+	// +optional
+	SamplingPercent int32 `json:"samplingPercent,omitempty"`
+}

@@ -111,6 +111,10 @@ type MailRelaySpec struct {
 	// +optional
 	Events Events `json:"events,omitzero"`
 
+	// telemetry says where the relay tells what it does, besides metrics and logs.
+	// +optional
+	Telemetry Telemetry `json:"telemetry,omitzero"`
+
 	// egress says how the world sees this relay.
 	// +optional
 	Egress Egress `json:"egress,omitzero"`

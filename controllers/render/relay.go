@@ -7,6 +7,9 @@ import (
 	"github.com/postrider/postrider/relay/config"
 )
 
+// tracedPercent is how many of a hundred messages are traced where a relay does not say.
+const tracedPercent = 100
+
 // relay is the contents of relay.json.
 func relay(in Input) config.Relay {
 	spec := &in.Relay.Spec
@@ -41,6 +44,9 @@ func relay(in Input) config.Relay {
 	}
 	for _, w := range spec.Events.Webhooks {
 		r.Webhooks = append(r.Webhooks, webhook(w))
+	}
+	if t := spec.Telemetry.Traces; t != nil {
+		r.Traces = &config.Traces{Endpoint: string(t.Endpoint), SamplingPercent: int(cmp.Or(t.SamplingPercent, tracedPercent))}
 	}
 	if in.Admin != nil {
 		r.Admin = in.Admin.config()

@@ -73,6 +73,8 @@ type Relay struct {
 	Filters []Filter `json:"filters,omitempty"`
 	// Webhooks are told what becomes of mail.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
+	// Traces are sent to a collector; nil for none.
+	Traces *Traces `json:"traces,omitempty"`
 	// TokenKeysFile holds the TokenKeys. It is named when a listener has an Audience, whether or not it is there.
 	TokenKeysFile string `json:"tokenKeysFile,omitempty"`
 }
@@ -83,6 +85,14 @@ type Fence struct {
 	Token int64 `json:"token"`
 	// Lost is the uid of the pod that was given up last: it ends at once when it reads this.
 	Lost string `json:"lost"`
+}
+
+// Traces says where traces of mail go.
+type Traces struct {
+	// Endpoint is the URL of a collector that takes OTLP over HTTP, to which /v1/traces is added.
+	Endpoint string `json:"endpoint"`
+	// SamplingPercent of messages are traced.
+	SamplingPercent int `json:"samplingPercent"`
 }
 
 // TokenKeys are what the tokens of Accounts are verified with.

@@ -30,7 +30,7 @@ func (s *conn) mailCommand(e *envelope.Envelope) string {
 	if e.Return == envelope.ReturnFull || e.Return == envelope.ReturnHeaders {
 		command += " RET=" + string(e.Return)
 	}
-	if e.EnvelopeID != "" {
+	if e.EnvelopeID != "" && e.Origin != envelope.Internal {
 		command += " ENVID=" + xtext(e.EnvelopeID)
 	}
 	return command

@@ -53,7 +53,8 @@ type Envelope struct {
 	EightBit bool `json:"eightBit,omitempty"`
 	// UTF8 says that the message needs SMTPUTF8 (RFC 6531).
 	UTF8 bool `json:"utf8,omitempty"`
-	// EnvelopeID is the ENVID of MAIL, decoded (RFC 3461 §4.4); empty for none.
+	// EnvelopeID is the ENVID of MAIL, decoded (RFC 3461 §4.4); empty for none. That of a DSN is the spool id of the
+	// message that it is about, and stays here.
 	EnvelopeID string `json:"envelopeID,omitempty"`
 	// Return is the RET of MAIL: how much of the message a failure DSN returns (RFC 3461 §4.3).
 	Return Return `json:"return,omitempty"`

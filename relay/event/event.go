@@ -26,6 +26,8 @@ const (
 type Event struct {
 	Type Type      `json:"type"`
 	At   time.Time `json:"at"`
+	// Began is when what ended at At began, if it took time and that is known. It is told to nobody but tracing.
+	Began time.Time `json:"-"`
 	// SpoolID is that of the message; empty for a recipient that was refused.
 	SpoolID   string `json:"spoolID,omitempty"`
 	Recipient string `json:"recipient"`
@@ -36,6 +38,8 @@ type Event struct {
 	User   string `json:"user,omitempty"`
 	// Origin is how the message came to us; "Internal" for a DSN.
 	Origin string `json:"origin,omitempty"`
+	// About is the spool id of the message that a DSN is about.
+	About string `json:"about,omitempty"`
 	// Listener, Client and Helo are where an accepted message came from.
 	Listener string `json:"listener,omitempty"`
 	Client   string `json:"client,omitempty"`

@@ -41,6 +41,7 @@ var allowed = map[string][]string{
 	"relay/smtptest":  {"relay/reply"},
 	"relay/event":     {},
 	"relay/journal":   {"relay/event"},
+	"relay/tracing":   {"relay/config", "relay/event"},
 	"relay/filter":    {"relay/config", "relay/dns", "relay/message", "relay/reply"},
 	"relay/webhook":   {"relay/config", "relay/event", "relay/route"},
 	"relay":           {"relay/..."},
