@@ -62,7 +62,7 @@ func (r *Relay) reload(ctx context.Context) bool {
 		r.rejectConfig(err)
 		return true
 	}
-	r.limiter.Configure(c.Relay.Policies)
+	r.limitTo(&c.Relay)
 	r.addFilters(next)
 	r.configureWebhooks(next)
 	r.configureTraces(next)
@@ -71,7 +71,7 @@ func (r *Relay) reload(ctx context.Context) bool {
 	r.configError.Store(nil)
 	r.ports.configure(ctx, next)
 	r.doors.configure(next)
-	r.sender.Follow(c.Relay.Handoff)
+	r.sender.Follow(c.Relay.Handoff, r.carriers(&c.Relay))
 	r.schedule.Reconsider()
 	r.log.Info("configuration in force", "generation", c.Generation, "domains", len(c.Domains), "policies", len(c.Relay.Policies))
 	return true

@@ -32,7 +32,7 @@ func (r *Relay) newHandoff() (err error) {
 	})
 	r.sender, err = handoff.NewSender(handoff.SenderOptions{
 		Store: r.spool, Pod: r.options.Pod, Client: r.peerClient, InFlight: r.schedule.InFlight, Gave: r.gaveAway,
-		Kept: r.keptAfterAll, Lists: r.ownLists, Log: r.log,
+		Kept: r.keptAfterAll, Strays: r.schedule.Expelled, Lists: r.ownLists, Log: r.log,
 	})
 	if err != nil {
 		return fmt.Errorf("what was being handed over: %w", err)

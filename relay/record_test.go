@@ -16,6 +16,7 @@ import (
 	"github.com/postrider/postrider/relay/listener"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/schedule"
+	"github.com/postrider/postrider/relay/tracing"
 )
 
 // kept is a sink that keeps what it is told.
@@ -28,6 +29,7 @@ func recording(tb testing.TB, log io.Writer) (*Relay, *kept) {
 	r := &Relay{
 		log:     slog.New(slog.NewJSONHandler(log, nil)),
 		journal: journal.New(journal.Options{Dir: tb.TempDir()}),
+		tracer:  tracing.New(tracing.Options{}),
 	}
 	r.metrics = newMetrics(r)
 	k := &kept{}

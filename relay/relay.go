@@ -105,6 +105,9 @@ type Relay struct {
 	// receiving counts the messages that are coming in.
 	receiving atomic.Int64
 
+	// idleFromBefore says that connections may wait for another message that were opened under other policies.
+	idleFromBefore atomic.Bool
+
 	// settings is the configuration in force, nil before the first one.
 	settings atomic.Pointer[settings]
 	// relieve starts another worker for attempts.

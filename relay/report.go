@@ -39,7 +39,7 @@ func (r *Relay) Status() status.Status {
 		st.NotReady = err.Error()
 	}
 	if s != nil {
-		st.Generation = s.config.Generation
+		st.Generation, st.Exceeds = s.config.Generation, r.exceeds()
 		for _, p := range s.config.Relay.Policies {
 			st.Policies = append(st.Policies, p.Name)
 		}

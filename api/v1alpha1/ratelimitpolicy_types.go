@@ -77,7 +77,10 @@ type RateLimitPolicySpec struct {
 	Limits Limits `json:"limits,omitzero"`
 
 	// scope is where the limit is counted. Pod counts in each relay pod by itself: with 3 replicas, up to three
-	// times the limit goes through the relay.
+	// times the limit goes through the relay. Relay gives each pod an equal share of messages, burst and
+	// maxConnections, so that all of them together keep to the limit at any moment, also while pods come and go. Where
+	// one of these is less than there are pods, the last pods have no share: they give mail that the policy holds up
+	// to pods that have one, and in stage Accept they answer with a temporary error.
 	// +default="Pod"
 	// +optional
 	Scope Scope `json:"scope,omitempty"`
@@ -193,11 +196,15 @@ type Limits struct {
 }
 
 // Scope is where a limit is counted.
-// +kubebuilder:validation:Enum=Pod
+// +kubebuilder:validation:Enum=Pod;Relay
 type Scope string
 
-// ScopePod counts in each relay pod by itself.
-const ScopePod Scope = "Pod"
+const (
+	// ScopePod counts in each relay pod by itself.
+	ScopePod Scope = "Pod"
+	// ScopeRelay divides the limit among the relay's pods.
+	ScopeRelay Scope = "Relay"
+)
 
 // RateLimitPolicyStatus says where a limit is in force.
 type RateLimitPolicyStatus struct {
@@ -229,7 +236,9 @@ type TargetStatus struct {
 	// +required
 	Accepted bool `json:"accepted"`
 
-	// effective are the limits that hold, with what the policy leaves out filled in; absent unless accepted.
+	// effective are the limits that hold, with what the policy leaves out filled in: for each pod with scope Pod, for
+	// all pods together with scope Relay, where they are less than the limits while shares move from pod to pod;
+	// absent unless accepted.
 	// +optional
 	Effective *Limits `json:"effective,omitempty"`
 

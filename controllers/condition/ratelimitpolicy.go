@@ -18,6 +18,8 @@ type RateLimitPolicy struct {
 	Missing []string
 	// Waiting are the relays that don't have the policy in force in every pod, each with the reason.
 	Waiting []string
+	// Without are the pods that have no share in the policy's limits.
+	Without []string
 	// Relays is the number of relays that the policy concerns.
 	Relays int
 }
@@ -48,7 +50,11 @@ func (o *RateLimitPolicy) programmed() decision {
 	case len(o.Waiting) > 0:
 		return no(v1alpha1.ReasonPartiallyProgrammed, strings.Join(o.Waiting, " "))
 	}
-	return yes(v1alpha1.ReasonProgrammed, fmt.Sprintf("It is in force in every pod of %d relays.", o.Relays))
+	message := fmt.Sprintf("It is in force in every pod of %d relays.", o.Relays)
+	if len(o.Without) > 0 {
+		message += fmt.Sprintf(" A limit is less than there are pods: %s have no share of it, and give mail that it holds up to the others.", listed(o.Without))
+	}
+	return yes(v1alpha1.ReasonProgrammed, message)
 }
 
 func (o *RateLimitPolicy) ready() decision {
@@ -66,4 +72,15 @@ func (o *RateLimitPolicy) reconciling() decision {
 		return yes(p.reason, p.message)
 	}
 	return decision{}
+}
+
+// namedPods is how many pods a message names.
+const namedPods = 3
+
+// listed names the first of some pods.
+func listed(pods []string) string {
+	if len(pods) <= namedPods {
+		return strings.Join(pods, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(pods[:namedPods], ", "), len(pods)-namedPods)
 }

@@ -35,6 +35,8 @@ type Input struct {
 	// Files and Index are the rendered configuration; Index is encoded by render.EncodeIndex.
 	Files *render.Files
 	Index []byte
+	// Shares is what the operator knows of the pods' shares in limits, kept beside the index; nil for nothing.
+	Shares []byte
 	// Replicas is the number of pods: more than the spec asks for while some that are to go hold mail.
 	Replicas int32
 	// ClaimSize is the size in the claim template of the StatefulSet that exists, which cannot change; nil when
@@ -70,6 +72,10 @@ func Selector(relay string) map[string]string {
 // MaterialName is the name of the Secret that holds the index of the configuration, certificates, users and
 // credentials. The index stands here because digests would let one guess a weak password.
 func MaterialName(relay string) string { return relay + "-material" }
+
+// SharesKey is the key of Shares in the Secret of MaterialName: what pods were told and what is known of it are written
+// as one.
+const SharesKey = "shares.json"
 
 // PodServiceName is the name of the headless Service that gives each pod a DNS name.
 func PodServiceName(relay string) string { return relay + "-pods" }

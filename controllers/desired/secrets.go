@@ -19,6 +19,9 @@ func secrets(in Input) []client.Object {
 	}
 	material := maps.Clone(in.Files.Material)
 	material[config.IndexFile] = in.Index
+	if in.Shares != nil {
+		material[SharesKey] = in.Shares
+	}
 	return append(objects, secret(in, MaterialName(in.Relay.Name), material))
 }
 

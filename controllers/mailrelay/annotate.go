@@ -56,7 +56,9 @@ func (p *pass) policyRecords(in render.Input, files *render.Files, generation in
 		if err != nil {
 			return "", fmt.Errorf("encoding policy %s: %w", policy.Name, err)
 		}
-		after[policy.Name] = before.Next(policy.Name, sources[policy.Name], config.Digest(data), generation)
+		record := before.Next(policy.Name, sources[policy.Name], config.Digest(data), generation)
+		record.Shared = p.sharedRecord(policy.Name)
+		after[policy.Name] = record
 	}
 	return after.Encode()
 }

@@ -37,9 +37,13 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 	if err != nil {
 		return err
 	}
+	shares, err := p.encodeShares()
+	if err != nil {
+		return err
+	}
 	p.count = replicas(p.keep(), p.current(), p.mayGo)
 	objects := desired.Objects(desired.Input{
-		Relay: p.relay, Files: files, Index: encoded, Replicas: p.count, ClaimSize: p.claimSize(),
+		Relay: p.relay, Files: files, Index: encoded, Shares: shares, Replicas: p.count, ClaimSize: p.claimSize(),
 		Image: p.Image, OperatorNamespace: p.Namespace,
 	})
 	if err := p.annotate(objects, in, files, next.Generation); err != nil {

@@ -12,6 +12,7 @@ import (
 
 // follow does with the pods what their answers call for.
 func (p *pass) follow(ctx context.Context) error {
+	p.noteKept()
 	if p.paused() && p.relay.DeletionTimestamp == nil {
 		return nil
 	}

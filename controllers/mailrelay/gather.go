@@ -53,6 +53,7 @@ func (p *pass) gather(ctx context.Context) (render.Input, facts, error) {
 	if in.Policies, err = p.policies(ctx); err != nil {
 		return in, facts{}, err
 	}
+	p.divide(&in, own)
 	in.Admin, err = p.admin(ctx, own)
 	return in, f, err
 }

@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postrider/postrider/api/v1alpha1"
-	"github.com/postrider/postrider/controllers/desired"
 	"github.com/postrider/postrider/controllers/pki"
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/status"
@@ -72,10 +71,9 @@ func (p *pass) handoff() *config.Handoff {
 // peers are those of a relay's pods that may take mail.
 func (p *pass) peers(relay string, pods []pod, serverName string) []config.Peer {
 	var list []config.Peer
-	domain := "." + desired.PodServiceName(relay) + "." + p.relay.Namespace + ".svc." + cmp.Or(p.ClusterDomain, "cluster.local")
 	for _, pod := range pods {
 		if !pod.cordoned() && pod.DeletionTimestamp == nil {
-			list = append(list, config.Peer{Pod: pod.Name, ServerName: serverName, Address: pod.Status.PodIP, Host: pod.Name + domain})
+			list = append(list, config.Peer{Pod: pod.Name, ServerName: serverName, Address: pod.Status.PodIP, Host: p.hostOf(relay, pod.Name)})
 		}
 	}
 	return list

@@ -20,6 +20,8 @@ type memory struct {
 	reported time.Time
 	// drains are the pods that have been found empty since they take no new mail.
 	drains map[types.UID]drain
+	// keeps are the generations whose shares pods keep to.
+	keeps map[types.UID]int64
 	// marks are those that were put on claims, by the claims' UID.
 	marks map[types.UID]mark
 	// queued is what pods held when they last answered, by ordinal.

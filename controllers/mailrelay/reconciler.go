@@ -94,7 +94,8 @@ type pass struct {
 	generation int64
 	statuses   map[string]*status.Status
 	// losses are the pods whose nodes are lost.
-	losses []loss
+	losses  []loss
+	sharing sharing
 	// refused is why the API server refuses an object.
 	refused string
 	// refresh says that newer token keys can be had at once.
@@ -157,7 +158,10 @@ func (p *pass) paused() bool {
 // again says when to look next: such looks wait behind real changes.
 func (p *pass) again() ctrl.Result {
 	after := p.Poll + rand.N(p.Poll/8)
-	if p.underway() || p.refresh {
+	switch {
+	case p.sharesMove():
+		after = atOnceAgain
+	case p.underway() || p.refresh || p.exceeds():
 		after = hurry
 	}
 	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(handler.LowPriority)}

@@ -46,6 +46,8 @@ type node struct {
 	lost map[string]bool
 	// volumes are those that claims are bound to, by name.
 	volumes map[string]string
+	// exceeds are pods with more connections open than they may have.
+	exceeds map[string]bool
 	// wantKeys says that pods have seen a token with a key that they don't know.
 	wantKeys bool
 }
@@ -69,6 +71,7 @@ func startNode(t *testing.T) *node {
 		t: t, pods: map[types.UID]*relayPod{}, queued: map[string]int64{},
 		silent: map[string]bool{}, unready: map[string]bool{}, stale: map[string]bool{},
 		on: map[string]string{}, lost: map[string]bool{}, volumes: map[string]string{},
+		exceeds: map[string]bool{},
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -299,13 +302,13 @@ func (p *relayPod) answer(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	p.node.mu.Lock()
-	queued, silent, wantKeys := p.node.queued[p.name], p.node.silent[p.name], p.node.wantKeys
+	queued, silent, wantKeys, exceeds := p.node.queued[p.name], p.node.silent[p.name], p.node.wantKeys, p.node.exceeds[p.name]
 	p.node.mu.Unlock()
 	if silent {
 		http.Error(w, "silent", http.StatusServiceUnavailable)
 		return
 	}
-	s := status.Status{Pod: p.name, Version: "v1", Generation: index.Generation, Queue: status.Queue{Queued: queued}, TokenKeysWanted: wantKeys}
+	s := status.Status{Pod: p.name, Version: "v1", Generation: index.Generation, Queue: status.Queue{Queued: queued}, TokenKeysWanted: wantKeys, Exceeds: exceeds}
 	s.Handoff = p.handoff(queued)
 	if queued > 0 {
 		s.Queue.Oldest = new(time.Now().Add(-time.Minute))

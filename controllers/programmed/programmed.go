@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/postrider/postrider/api/v1alpha1"
 )
 
 // Annotation holds the Records, on the ConfigMap of ConfigMapName.
@@ -26,6 +28,18 @@ type Record struct {
 	Digest string `json:"digest"`
 	// Since is the generation of the configuration that first held it like that.
 	Since int64 `json:"since"`
+	// Shared is about a limit that pods share; nil for any other.
+	Shared *Shared `json:"shared,omitempty"`
+}
+
+// Shared is how far pods share a limit.
+type Shared struct {
+	// Effective are the limits that all pods keep to together.
+	Effective v1alpha1.Limits `json:"effective"`
+	// Moving says that this is not all yet: some pods wait for what others have to give up.
+	Moving bool `json:"moving,omitempty"`
+	// Without are the pods that have no share.
+	Without []string `json:"without,omitempty"`
 }
 
 // Source names a generation of an object; one made again under the same name is another.

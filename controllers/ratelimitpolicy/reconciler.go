@@ -59,12 +59,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	o.Relays = len(relays)
 	for _, relay := range relays {
-		reason, err := r.waiting(ctx, policy, relay)
+		record, err := r.record(ctx, policy, relay)
 		if err != nil {
 			return ctrl.Result{}, err
 		}
-		if reason != "" {
+		if reason := waiting(policy, relay, record); reason != "" {
 			o.Waiting = append(o.Waiting, reason)
+		}
+		if record.Shared != nil {
+			o.Without = append(o.Without, record.Shared.Without...)
 		}
 	}
 	if err := r.report(ctx, policy, targets, &o); err != nil {
@@ -88,7 +91,11 @@ func (r *Reconciler) resolve(ctx context.Context, policy *v1alpha1.RateLimitPoli
 		}
 		target := v1alpha1.TargetStatus{Ref: ref, Accepted: problem == "", Message: problem}
 		if target.Accepted {
-			target.Effective = ptr.To(render.EffectiveLimits(&policy.Spec))
+			record, err := r.record(ctx, policy, relay)
+			if err != nil {
+				return nil, nil, err
+			}
+			target.Effective = effective(policy, record)
 		} else {
 			o.Missing = append(o.Missing, fmt.Sprintf("%s %s", ref.Kind, ref.Name))
 		}
@@ -127,17 +134,33 @@ func (r *Reconciler) get(ctx context.Context, namespace, name string, object cli
 	return err == nil, nil
 }
 
-// waiting says why the policy is not in force in every pod of a relay; nothing if it is.
-func (r *Reconciler) waiting(ctx context.Context, policy *v1alpha1.RateLimitPolicy, relay *v1alpha1.MailRelay) (string, error) {
+// record is what the configuration of a relay says about the policy; the zero Record when it does not hold it.
+func (r *Reconciler) record(ctx context.Context, policy *v1alpha1.RateLimitPolicy, relay *v1alpha1.MailRelay) (programmed.Record, error) {
 	c := &corev1.ConfigMap{}
 	if _, err := r.get(ctx, relay.Namespace, programmed.ConfigMapName(relay.Name), c); err != nil {
-		return "", err
+		return programmed.Record{}, err
 	}
-	record, ok := programmed.Parse(c.Annotations[programmed.Annotation])[render.PolicyName(policy)]
-	if !ok || record.Source != programmed.Source(policy) {
-		return fmt.Sprintf("The configuration of %s does not hold it yet.", relay.Name), nil
+	return programmed.Parse(c.Annotations[programmed.Annotation])[render.PolicyName(policy)], nil
+}
+
+// effective are the limits that hold in a relay.
+func effective(policy *v1alpha1.RateLimitPolicy, record programmed.Record) *v1alpha1.Limits {
+	if record.Shared != nil && policy.Spec.Scope == v1alpha1.ScopeRelay {
+		return &record.Shared.Effective
 	}
-	return late(relay, record.Since), nil
+	return ptr.To(render.EffectiveLimits(&policy.Spec))
+}
+
+// waiting says why the policy is not in force in every pod of a relay; nothing if it is.
+func waiting(policy *v1alpha1.RateLimitPolicy, relay *v1alpha1.MailRelay, record programmed.Record) string {
+	if record.Source != programmed.Source(policy) {
+		return fmt.Sprintf("The configuration of %s does not hold it yet.", relay.Name)
+	}
+	reason := late(relay, record.Since)
+	if reason == "" && record.Shared != nil && record.Shared.Moving {
+		return fmt.Sprintf("Shares move from pod to pod of %s.", relay.Name)
+	}
+	return reason
 }
 
 // late names the first pod of a relay that does not have a generation in force, as far as is known.

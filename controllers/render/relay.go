@@ -32,6 +32,7 @@ func relay(in Input) config.Relay {
 		Handoff:  in.Handoff,
 		Givers:   in.Givers,
 		Fences:   in.Fences,
+		Carriers: in.Carriers,
 	}
 	for _, l := range spec.Listeners {
 		r.Listeners = append(r.Listeners, listener(in.Relay, l))

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/share"
 	"github.com/postrider/postrider/relay/config"
 )
 
@@ -42,6 +43,11 @@ type Input struct {
 	Givers []string
 	// Fences are about the pods whose volume was taken from a lost node, by name.
 	Fences map[string]config.Fence
+	// Shares are those of the pods in each policy with scope Relay, by PolicyName. A policy without any is let through
+	// as a whole, as where there is just one pod.
+	Shares map[string]map[string]share.Amount
+	// Carriers are the pods that deliver what others, which have no share, may not; none when all have one.
+	Carriers []config.Peer
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.

@@ -67,6 +67,9 @@ type Relay struct {
 	Givers []string `json:"givers,omitempty"`
 	// Fences are what the operator knows of pods, by name, whose volume had to be taken from a node that was lost.
 	Fences map[string]Fence `json:"fences,omitempty"`
+	// Carriers are the pods with a share in every policy of stage Delivery. The others give them what they may not
+	// deliver themselves. There are none when every pod has, or will have, a share.
+	Carriers []Peer `json:"carriers,omitempty"`
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin `json:"admin,omitempty"`
 	// Filters judge mail before it is accepted, in this order.
@@ -314,6 +317,31 @@ type RatePolicy struct {
 	// connection; 0 for no such limit. Both are for the Delivery stage.
 	RecipientsPerMessage  int `json:"recipientsPerMessage,omitempty"`
 	MessagesPerConnection int `json:"messagesPerConnection,omitempty"`
+	// Shares are what each pod lets through when the limits hold for all of them together; a pod that is not in it lets
+	// nothing through. Nil when each pod lets all of it through.
+	Shares map[string]Share `json:"shares,omitzero"`
+	// Exact says of the policy of a pod that it is a share: what was let through before the pod knew of it counts.
+	// Nothing says that the pod has no share. Both are For's to say.
+	Exact   bool `json:"-"`
+	Nothing bool `json:"-"`
+}
+
+// Share is a pod's part in the limits of a RatePolicy that have the same names; 0 for no such limit.
+type Share struct {
+	Messages       int `json:"messages,omitempty"`
+	Burst          int `json:"burst,omitempty"`
+	MaxConnections int `json:"maxConnections,omitempty"`
+}
+
+// For is the policy as it holds in a pod.
+func (p RatePolicy) For(pod string) RatePolicy {
+	if p.Shares == nil {
+		return p
+	}
+	own, has := p.Shares[pod]
+	p.Shares, p.Exact, p.Nothing = nil, true, !has
+	p.Messages, p.Burst, p.MaxConnections = own.Messages, own.Burst, own.MaxConnections
+	return p
 }
 
 // OnFailure says what a filter that gives no verdict means.

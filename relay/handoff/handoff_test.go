@@ -181,7 +181,7 @@ func planFor(from string, to ...string) *config.Handoff {
 // finish steps until the hand-off is done.
 func (p *pod) finish(t testing.TB, plan *config.Handoff) {
 	t.Helper()
-	p.sender.Follow(plan)
+	p.sender.Follow(plan, nil)
 	for range 20 {
 		p.sender.Step(context.Background())
 		if p.sender.Progress().Phase == Done {
@@ -284,7 +284,7 @@ func TestPeersThatTakeNothingArePassedOver(t *testing.T) {
 	zero, one := n.add(t, "out-0", openSpool(t, vfs.NewMem())), n.add(t, "out-1", openSpool(t, vfs.NewMem()))
 	accept(t, from.store, 100, "a@one.test")
 	zero.full, one.full = true, true
-	from.sender.Follow(planFor("out-2", "out-0", "out-1"))
+	from.sender.Follow(planFor("out-2", "out-0", "out-1"), nil)
 	from.sender.Step(t.Context())
 	if p := from.sender.Progress(); p.Phase != Waiting || !strings.Contains(p.Problem, "full") {
 		t.Errorf("all are full: %+v", p)
@@ -307,7 +307,7 @@ func TestOneThatFillsUpKeepsNobodyElseWaiting(t *testing.T) {
 		}
 		return ""
 	}
-	from.sender.Follow(planFor("out-2", "out-0"))
+	from.sender.Follow(planFor("out-2", "out-0"), nil)
 	from.sender.Step(t.Context())
 	if l := from.store.Ledger(); l.HandedOut != 1 || from.kept.Load() != 1 || from.sender.Leaving(large) {
 		t.Errorf("the small one went, the large one stays: %+v, kept %d", l, from.kept.Load())
@@ -323,7 +323,7 @@ func TestNothingInFlightLeaves(t *testing.T) {
 	n.add(t, "out-0", openSpool(t, vfs.NewMem()))
 	id := accept(t, from.store, 100, "a@one.test")
 	from.busy[id] = true
-	from.sender.Follow(planFor("out-2", "out-0"))
+	from.sender.Follow(planFor("out-2", "out-0"), nil)
 	if more := from.sender.Step(t.Context()); !more || from.store.Ledger().HandedOut != 0 || from.sender.Leaving(id) {
 		t.Error("it left")
 	}
@@ -336,7 +336,7 @@ func TestOthersPlansAreNotOurs(t *testing.T) {
 	from := n.add(t, "out-2", openSpool(t, vfs.NewMem()))
 	n.add(t, "out-0", openSpool(t, vfs.NewMem()))
 	accept(t, from.store, 100, "a@one.test")
-	from.sender.Follow(planFor("out-3", "out-0", "out-2"))
+	from.sender.Follow(planFor("out-3", "out-0", "out-2"), nil)
 	if from.sender.Step(t.Context()); from.sender.Progress().Phase != "" || from.store.Ledger().HandedOut != 0 {
 		t.Errorf("it follows %+v", from.sender.Progress())
 	}
@@ -366,7 +366,7 @@ func TestAMessageIsBoundUntilItsFateIsKnown(t *testing.T) {
 		deliver()
 		return true
 	}
-	from.sender.Follow(planFor("out-2", "out-0", "out-1"))
+	from.sender.Follow(planFor("out-2", "out-0", "out-1"), nil)
 	from.sender.Step(t.Context())
 	if !from.sender.Leaving(id) {
 		t.Fatal("nobody knows whether it has arrived, and it is free to be delivered")
@@ -375,7 +375,7 @@ func TestAMessageIsBoundUntilItsFateIsKnown(t *testing.T) {
 	one.full, n.fate = false, func(path string, deliver func()) bool { // only the other one answers
 		return false
 	}
-	from.sender.Follow(nil)
+	from.sender.Follow(nil, nil)
 	if more := from.sender.Step(t.Context()); !more || !from.sender.Leaving(id) {
 		t.Fatal("after a restart, without a plan, it is free")
 	}
@@ -453,7 +453,7 @@ func TestNoNetworkLosesOrDoubles(t *testing.T) {
 			if dice.IntN(4) == 0 {
 				plan = nil
 			}
-			from.sender.Follow(plan)
+			from.sender.Follow(plan, nil)
 			from.sender.Step(t.Context())
 			if dice.IntN(3) == 0 {
 				n.restart(t, from)

@@ -41,6 +41,8 @@ type SenderOptions struct {
 	// Gave is told of entries that a peer has, Kept of a message that stays after all.
 	Gave func(to string, entries []envelope.Envelope)
 	Kept func(envelope.ID)
+	// Strays are messages that only a carrier may deliver; see Follow. Nil for none.
+	Strays func() []envelope.ID
 	// Lists passes what the pod knows besides its mail, a part at a time; suppressions only if they are asked for.
 	Lists func(suppressions bool, pass func(Lists) error) error
 	// Now is the clock; time.Now when nil.
@@ -77,6 +79,8 @@ type Sender struct {
 
 	mu   sync.Mutex
 	plan *config.Handoff // nil when nothing is to be handed over
+	// carriers take strays; there are none when this pod has none.
+	carriers []config.Peer
 	// away are the messages that are bound, or are about to be.
 	away     map[envelope.ID]struct{}
 	progress Progress
@@ -141,14 +145,14 @@ func (s *Sender) Leaving(id envelope.ID) bool {
 	return away
 }
 
-// Follow says what is to be done from now on: hand over when the plan is for this pod, otherwise stop. What is on
-// its way is seen to its end.
-func (s *Sender) Follow(plan *config.Handoff) {
+// Follow says what is to be done from now on: hand over all mail when the plan is for this pod, otherwise just the
+// strays, if the pod is none of the carriers. What is on its way is seen to its end.
+func (s *Sender) Follow(plan *config.Handoff, carriers []config.Peer) {
 	s.mu.Lock()
 	if plan != nil && plan.From != s.o.Pod {
 		plan = nil
 	}
-	s.plan = plan
+	s.plan, s.carriers = plan, carriers
 	if plan == nil {
 		s.progress = Progress{}
 	} else if s.progress.Phase == "" {
@@ -203,14 +207,38 @@ func (s *Sender) Run(ctx context.Context) {
 
 // Step goes once through what there is to do, and says whether there will be more.
 func (s *Sender) Step(ctx context.Context) bool {
-	plan := s.following()
+	plan, carriers := s.following(), s.carry()
 	s.settle(ctx)
 	s.release(ctx)
 	if plan != nil {
 		s.round(ctx, plan)
+	} else if len(carriers) > 0 {
+		s.giveStrays(ctx, carriers)
 	}
 	open, _ := s.unsettled()
-	return plan != nil || len(open) > 0
+	return plan != nil || len(carriers) > 0 || len(open) > 0
+}
+
+// carry are those who take strays.
+func (s *Sender) carry() []config.Peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.carriers
+}
+
+// giveStrays hands over what only carriers may deliver. What they do not take now is told of again.
+func (s *Sender) giveStrays(ctx context.Context, carriers []config.Peer) {
+	ids := s.o.Strays()
+	if len(ids) == 0 {
+		return
+	}
+	peers, err := s.willing(ctx, &config.Handoff{Peers: carriers})
+	if err == nil || len(peers) > 0 {
+		err = s.handPage(ctx, nil, peers, ids)
+	}
+	if err != nil {
+		s.o.Log.Warn("mail that a rate policy lets only other pods deliver waits", "messages", len(ids), "error", err)
+	}
 }
 
 // unsettled are copies of what is open and gone.

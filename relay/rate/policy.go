@@ -105,8 +105,13 @@ type policy struct {
 	maxConnections int
 	// recipients are those of a transaction, messages those of a connection; 0 when not limited.
 	recipients, messages int
+	// exact says that it is a share: a bucket begins empty, so that a pod that starts again, or whose share grows, sends
+	// nothing twice. nothing says that it lets nothing through.
+	exact, nothing bool
+	// full is when a bucket that is not among the buckets is full; unless it is exact, it always is.
+	full time.Duration
 
-	// buckets are those that are not full or have connections open. One that is not here is full.
+	// buckets are those that are not full or have connections open. One that is not here is as full as any.
 	buckets map[string]*bucket
 	// sweepAt is the number of buckets at which the full ones are dropped.
 	sweepAt int
@@ -115,13 +120,15 @@ type policy struct {
 // fewBuckets are not worth a sweep.
 const fewBuckets = 64
 
-func newPolicy(c config.RatePolicy) *policy {
+func newPolicy(c config.RatePolicy, now time.Duration) *policy {
 	p := &policy{
 		identity:       identity{c.Name, c.Stage, c.Key},
 		senders:        setOf(c.SenderDomains),
 		maxConnections: c.MaxConnections,
 		recipients:     c.RecipientsPerMessage,
 		messages:       c.MessagesPerConnection,
+		exact:          c.Exact && c.Stage == config.StageDelivery,
+		nothing:        c.Nothing,
 		buckets:        map[string]*bucket{},
 		sweepAt:        fewBuckets,
 	}
@@ -131,6 +138,9 @@ func newPolicy(c config.RatePolicy) *policy {
 	if c.Messages > 0 && c.PerSeconds > 0 {
 		p.interval = divideUp(time.Duration(c.PerSeconds)*time.Second, c.Messages)
 		p.depth = p.interval * min(time.Duration(Burst(c)), math.MaxInt64/4/p.interval)
+	}
+	if p.exact {
+		p.full = p.fullWith(0, now)
 	}
 	return p
 }
@@ -233,13 +243,15 @@ type bucket struct {
 // refusal says that a bucket has nothing left.
 type refusal struct {
 	name Bucket
-	// until is when it has again; 0 when it waits for a release.
+	// until is when it has again; 0 when it waits for a release, or for another configuration.
 	until time.Duration
+	// never says that no release helps.
+	never bool
 }
 
-// stricter says whether r binds longer than other. A wait for a release may take forever.
+// stricter says whether r binds longer than other. A wait for a release may take forever, and never does.
 func (r *refusal) stricter(other *refusal) bool {
-	return other == nil || other.until != 0 && (r.until == 0 || r.until > other.until)
+	return other == nil || r.never && !other.never || other.until != 0 && (r.until == 0 || r.until > other.until)
 }
 
 // claim is one message against one bucket.
@@ -257,13 +269,18 @@ func (p *policy) claim(s Subject) claim {
 // refused returns nil when the message may go now.
 func (c claim) refused(now time.Duration) *refusal {
 	p, b := c.policy, c.bucket
+	full := p.full
+	if b != nil {
+		full = max(full, b.full)
+	}
+	name := Bucket{Policy: p.name, Key: c.key}
 	switch {
-	case b == nil:
-		return nil
-	case p.maxConnections > 0 && b.open >= p.maxConnections:
-		return &refusal{name: b.name}
-	case p.interval > 0 && b.full+p.interval-p.depth > now:
-		return &refusal{name: b.name, until: b.full + p.interval - p.depth}
+	case p.nothing:
+		return &refusal{name: name, never: true}
+	case b != nil && p.maxConnections > 0 && b.open >= p.maxConnections:
+		return &refusal{name: name}
+	case p.interval > 0 && full+p.interval-p.depth > now:
+		return &refusal{name: name, until: full + p.interval - p.depth}
 	default:
 		return nil
 	}
@@ -277,7 +294,7 @@ func (c claim) take(now time.Duration) *bucket {
 		b = &bucket{name: Bucket{Policy: p.name, Key: c.key}}
 		p.buckets[c.key] = b
 	}
-	b.full = max(b.full, now) + p.interval
+	b.full = max(b.full, p.full, now) + p.interval
 	b.open++
 	return b
 }
@@ -295,6 +312,10 @@ func (p *policy) sweep(now time.Duration) {
 // are still out, as many as the new burst holds.
 func (p *policy) inherit(old *policy, now time.Duration) {
 	p.buckets, p.sweepAt = old.buckets, old.sweepAt
+	if p.exact {
+		p.keep(old, now)
+		return
+	}
 	for _, b := range p.buckets {
 		out := 0.0
 		if old.interval > 0 && b.full > now {
@@ -302,4 +323,36 @@ func (p *policy) inherit(old *policy, now time.Duration) {
 		}
 		b.full = now + time.Duration(min(out*float64(p.interval), float64(p.depth)))
 	}
+}
+
+// keep takes over what a share had saved up, and nothing else: what a larger one may save up flows in with time, for
+// the pod that had it before may just have used it.
+func (p *policy) keep(old *policy, now time.Duration) {
+	p.full = p.fullWith(old.saved(old.full, now), now)
+	for _, b := range p.buckets {
+		b.full = p.fullWith(old.saved(max(b.full, old.full), now), now)
+	}
+}
+
+// saved is how many messages may go at once from a bucket that is full at a time.
+func (p *policy) saved(full, now time.Duration) float64 {
+	if p.nothing || p.interval == 0 {
+		return 0
+	}
+	return float64(p.depth-max(0, full-now)) / float64(p.interval)
+}
+
+// fullWith is when a bucket is full from which so many messages may go now, or as many as it holds.
+func (p *policy) fullWith(saved float64, now time.Duration) time.Duration {
+	return now + p.depth - time.Duration(min(max(0, saved)*float64(p.interval), float64(p.depth)))
+}
+
+// exceeded says that more connections are open than it allows: they are from before.
+func (p *policy) exceeded() bool {
+	for _, b := range p.buckets {
+		if b.open > 0 && (p.nothing || p.maxConnections > 0 && b.open > p.maxConnections) {
+			return true
+		}
+	}
+	return false
 }

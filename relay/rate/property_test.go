@@ -130,3 +130,53 @@ func BenchmarkAcquire(b *testing.B) {
 		})
 	}
 }
+
+// share is a pod's part in a limit on messages.
+func share(n, burst int) config.RatePolicy {
+	p := messages("p", n, 1, burst)
+	p.Shares = map[string]config.Share{"own": {Messages: n, Burst: burst}}
+	return p.For("own")
+}
+
+// TestSharesNeverMakeMore plays pods whose shares are moved to and fro between them, and who start again: over every
+// window all of them together send no more than the limit.
+func TestSharesNeverMakeMore(t *testing.T) {
+	const perSecond, burst = 12, 6
+	whole := messages("p", perSecond, 1, burst)
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		c := newClock()
+		part := [2]int{3, 3} // of the burst; the rate goes with it
+		pods := [2]*Limiter{New(c.now), New(c.now)}
+		configure := func(i int) { pods[i].Configure([]config.RatePolicy{share(perSecond*part[i]/burst, part[i])}) }
+		configure(0)
+		configure(1)
+		var went []time.Time
+		for range 600 {
+			c.advance(time.Duration(r.Int64N(int64(time.Second / 8))))
+			switch i := r.IntN(2); r.IntN(20) {
+			case 0: // i grows after the other has shrunk
+				part[1-i] = 1 + r.IntN(part[1-i])
+				configure(1 - i)
+				part[i] = burst - part[1-i]
+				configure(i)
+			case 1:
+				pods[i] = New(c.now)
+				configure(i)
+			case 2:
+				configure(i)
+			default:
+				for range r.IntN(3) {
+					if lease, _ := pods[i].Acquire(Subject{Site: "mx"}); lease != nil {
+						lease.Release()
+						went = append(went, c.now())
+					}
+				}
+			}
+		}
+		checkWindows(t, whole, went)
+		if len(went) < 100 {
+			t.Errorf("seed %d: only %d went", seed, len(went))
+		}
+	}
+}

@@ -37,6 +37,8 @@ type Wait struct {
 	Bucket
 	// Until is when to ask again; zero when that is after the next release of a lease that counts in Bucket.
 	Until time.Time
+	// Never says that no release helps: under this configuration nothing goes.
+	Never bool
 }
 
 // Limiter holds the policies and what was counted. It is safe for concurrent use.
@@ -63,7 +65,7 @@ func (l *Limiter) Configure(policies []config.RatePolicy) {
 	before := l.accept.byIdentity(l.delivery.byIdentity(nil))
 	l.accept, l.delivery = stage{}, stage{}
 	for _, c := range policies {
-		p := newPolicy(c)
+		p := newPolicy(c, clock)
 		if old := before[p.identity]; old != nil {
 			delete(before, p.identity)
 			p.inherit(old, clock)
@@ -119,7 +121,7 @@ func (l *Limiter) acquire(st *stage, s Subject) (*Lease, *Wait) {
 }
 
 func (l *Limiter) wait(r *refusal) *Wait {
-	w := &Wait{Bucket: r.name}
+	w := &Wait{Bucket: r.name, Never: r.never}
 	if r.until != 0 {
 		w.Until = l.start.Add(r.until)
 	}
@@ -137,6 +139,19 @@ func (l *Limiter) Connections(s Subject) (limit int, ok bool) {
 		}
 	}
 	return limit, ok
+}
+
+// Exceeded says that more connections are open than policies of stage Delivery allow. They were opened under policies
+// before, and as they end no more are.
+func (l *Limiter) Exceeded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.delivery.byIdentity(nil) {
+		if p.exceeded() {
+			return true
+		}
+	}
+	return false
 }
 
 // Sizes are how many recipients a transaction of s may have, and how many transactions a connection, by the strictest

@@ -431,3 +431,26 @@ func BenchmarkProviders(b *testing.B) {
 		})
 	}
 }
+
+func TestAPodWithoutAShare(t *testing.T) {
+	l := New(newClock().now)
+	p := connections("p", 5)
+	p.Shares = map[string]config.Share{"a": {MaxConnections: 3}, "b": {MaxConnections: 2}}
+	l.Configure([]config.RatePolicy{p.For("a")})
+	lease, _ := l.Acquire(Subject{Site: "mx"})
+	if l.Exceeded() {
+		t.Error("one of three is too many")
+	}
+	l.Configure([]config.RatePolicy{p.For("c"), connections("also", 1)})
+	w := must(l.Acquire(Subject{Site: "mx"}))
+	if w == nil || !w.Never || !w.Until.IsZero() || w.Policy != "p" {
+		t.Errorf("it waits for %+v", w)
+	}
+	if !l.Exceeded() {
+		t.Error("a connection from before is not too many")
+	}
+	lease.Release()
+	if l.Exceeded() {
+		t.Error("none is too many")
+	}
+}

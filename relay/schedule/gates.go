@@ -72,13 +72,13 @@ func (g *gate) take(s *Scheduler) (*Job, bool) {
 		case job != nil:
 			g.turns.launched(p)
 			return job, s.settleGate(g)
-		case wait.Bucket == g.bucket:
+		case wait.Bucket == g.bucket && !s.expelled.wants(wait):
 			g.open = false
 			s.shut(g, wait.Until)
 			return nil, false
 		}
 		g.turns.remove(p)
-		s.gate(l, wait)
+		s.hold(l, wait)
 	}
 	return nil, s.settleGate(g)
 }

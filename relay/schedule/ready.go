@@ -102,7 +102,7 @@ func (t *site) take(s *Scheduler) (*Job, bool) {
 		job, wait := s.launch(l)
 		if job == nil {
 			t.turns.remove(p)
-			s.gate(l, wait)
+			s.hold(l, wait)
 			continue
 		}
 		l.limited = rate.Bucket{}

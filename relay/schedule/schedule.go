@@ -85,6 +85,7 @@ type Scheduler struct {
 	ceilings map[string]int
 	routes   routes
 	gates    gates
+	expelled expelled
 	// turns are the sites and open gates that may have something to hand out, by their pace; turn is the pace of the
 	// one that did last.
 	turns   [paceCount]deque[source]
@@ -158,6 +159,7 @@ func New(o Options) *Scheduler {
 		paces:    map[string]pace{},
 		routes:   newRoutes(),
 		gates:    newGates(),
+		expelled: expelled{gates: map[rate.Bucket]struct{}{}},
 		behind:   map[*queue]struct{}{},
 		whole:    true,
 	}

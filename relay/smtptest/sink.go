@@ -88,6 +88,7 @@ type Sink struct {
 	mu       sync.Mutex
 	closed   bool
 	open     map[net.Conn]struct{}
+	most     int
 	messages []Message
 }
 
@@ -145,6 +146,13 @@ func (s *Sink) Octets() int64 { return s.octets.Load() }
 // Connections is how many connections have been accepted.
 func (s *Sink) Connections() int64 { return s.connections.Load() }
 
+// Open is how many connections are open, and the most that were at the same time.
+func (s *Sink) Open() (now, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open), s.most
+}
+
 func (s *Sink) accept() {
 	for {
 		c, err := s.listener.Accept()
@@ -169,6 +177,7 @@ func (s *Sink) add(c net.Conn) bool {
 	defer s.mu.Unlock()
 	if !s.closed {
 		s.open[c] = struct{}{}
+		s.most = max(s.most, len(s.open))
 	}
 	return !s.closed
 }

@@ -25,6 +25,8 @@ type Status struct {
 	Listeners []Listener    `json:"listeners"`
 	// Policies are the names of the rate policies in force.
 	Policies []string `json:"policies,omitempty"`
+	// Exceeds says that more connections are open than these policies allow: they were opened under those before, and end.
+	Exceeds bool `json:"exceeds,omitempty"`
 	// TokenKeysWanted says that a client has lately shown a token whose key is not in the configuration: the keys
 	// should be fetched anew.
 	TokenKeysWanted bool `json:"tokenKeysWanted,omitempty"`

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,20 +27,38 @@ spec:
 `, messages)
 }
 
-// Within ten seconds of a change a policy is in force in every pod, and status says so.
+// inForceWithin is how long it may take from apply until a changed policy is in force in every pod and status says so.
+// What it does take is printed; the goal is 3 s.
+const inForceWithin = 10 * time.Second
+
+// While mail flows, a changed policy is soon in force in every pod, and status says so; and no mail is lost over it.
 func TestPolicyInForce(t *testing.T) {
-	const replicas = 2
-	s := newSetup(t, "policy", options{replicas: replicas})
+	const replicas = 3
+	s := newSetup(t, "policy", options{replicas: replicas, trusted: []string{"10.213.0.0/24", "10.214.0.0/24"}})
+	ctx, stop := context.WithCancel(t.Context())
+	l := &load{setup: s}
+	ended := make(chan struct{})
+	go func() { defer close(ended); l.run(ctx, 2) }()
+	t.Cleanup(func() { stop(); <-ended })
 	generation := s.generations(t, replicas)
-	for _, messages := range []int{100, 200, 300} {
+	var worst time.Duration
+	for _, messages := range []int{1000, 2000, 3000, 4000, 5000} {
+		applied := time.Now()
 		apply(t, s.namespace, policy(messages))
-		eventually(t, 10*time.Second, fmt.Sprintf("limit %d in force and said so", messages), func() error {
-			return errors.Join(s.programmed(messages), s.inForce(replicas, generation))
-		})
+		eventually(t, inForceWithin, fmt.Sprintf("status says that the limit %d is in force", messages), func() error { return s.programmed(messages) })
+		took := time.Since(applied)
+		worst = max(worst, took)
+		t.Logf("from apply to in force on %d pods and said so: %.1f s", replicas, took.Seconds())
+		if err := s.inForce(replicas, generation); err != nil {
+			t.Errorf("status says what is not so: %v", err)
+		}
 		generation = s.generations(t, replicas)
 	}
+	t.Logf("policy change in force on all pods: %.1f s at worst", worst.Seconds())
+	stop()
+	<-ended
 	must(t)(kubectl("delete", "rlp", "per-site", "-n", s.namespace))
-	eventually(t, 10*time.Second, "no policy in force", func() error {
+	eventually(t, inForceWithin, "no policy in force", func() error {
 		for ordinal := range replicas {
 			st, err := s.podStatus(ordinal)
 			if err != nil {
@@ -51,6 +70,11 @@ func TestPolicyInForce(t *testing.T) {
 		}
 		return nil
 	})
+	eventually(t, 5*time.Minute, "the queue is empty", func() error { return s.queued(0) })
+	if duplicates := l.lossless(t, time.Minute); duplicates != 0 {
+		t.Errorf("%d duplicates", duplicates)
+	}
+	t.Logf("accepted %d, lost 0, duplicates 0", l.count())
 }
 
 // programmed checks that the policy's status is about this limit and says that it is in force.
