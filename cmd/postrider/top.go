@@ -62,7 +62,8 @@ It is drawn anew until you press Ctrl-C; with --once, with -o json or yaml, and 
 				all, err := t.ages(c.Context(), limit)
 				return errors.Join(printAges(s.out, o, all, time.Now()), err)
 			}
-			return watch(c.Context(), s, &t, o, limit, every)
+			watch(c.Context(), s, &t, o, limit, every)
+			return nil
 		},
 	}
 	t.flags(c)
@@ -77,11 +78,11 @@ It is drawn anew until you press Ctrl-C; with --once, with -o json or yaml, and 
 const clearScreen = "\x1b[H\x1b[2J"
 
 // watch draws until the user has seen enough.
-func watch(ctx context.Context, s streams, t *target, o output, limit int, every time.Duration) error {
-	for {
+func watch(ctx context.Context, s streams, t *target, o output, limit int, every time.Duration) {
+	for ctx.Err() == nil {
 		all, err := t.ages(ctx, limit)
 		if ctx.Err() != nil {
-			return nil
+			break
 		}
 		now := time.Now()
 		fmt.Fprintf(s.out, "%s%s  %s\n\n", clearScreen, now.UTC().Format(time.DateTime+"Z"), queueText(all.Queue, now))
@@ -90,7 +91,6 @@ func watch(ctx context.Context, s streams, t *target, o output, limit int, every
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(every):
 		}
 	}

@@ -22,7 +22,9 @@ type process struct {
 	log *os.File
 	// profiles is host:port of its profiles.
 	profiles string
-	ended    chan error
+	// ended is closed when it has ended, as failed says.
+	ended  chan struct{}
+	failed error
 }
 
 func startProcess(program, kubeconfig, log string) (*process, error) {
@@ -30,7 +32,7 @@ func startProcess(program, kubeconfig, log string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{profiles: "127.0.0.1:" + strconv.Itoa(port), ended: make(chan error, 1)}
+	p := &process{profiles: "127.0.0.1:" + strconv.Itoa(port), ended: make(chan struct{})}
 	if p.log, err = os.Create(log); err != nil {
 		return nil, err
 	}
@@ -40,13 +42,16 @@ func startProcess(program, kubeconfig, log string) (*process, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go func() { p.ended <- p.cmd.Wait() }()
+	go func() {
+		p.failed = p.cmd.Wait()
+		close(p.ended)
+	}()
 	return p, nil
 }
 
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	<-p.ended // it was told to
+	<-p.ended
 	_ = p.log.Close()
 }
 

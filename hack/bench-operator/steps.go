@@ -87,9 +87,8 @@ func (b *bench) pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case err := <-b.operator.ended:
-		b.operator.ended <- err
-		return fmt.Errorf("the operator ended: %w", err)
+	case <-b.operator.ended:
+		return fmt.Errorf("the operator ended: %w", b.operator.failed)
 	case <-time.After(d):
 		return nil
 	}

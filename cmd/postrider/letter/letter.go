@@ -64,7 +64,7 @@ func Hand(conn net.Conn, l Letter, way Way) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // the connection is closed in any case
 	if err := way.authenticate(c); err != nil {
 		return "", err
 	}
