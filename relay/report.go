@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
 	"github.com/postrider/postrider/relay/route"
@@ -22,6 +23,7 @@ func (r *Relay) Status() status.Status {
 	st := status.Status{
 		Pod:             r.options.Pod,
 		Version:         r.options.Version,
+		ConfigFormat:    config.Format,
 		Started:         r.started,
 		Queue:           queueOf(r.spool.Totals(), r.spool.Oldest()),
 		DiskLow:         r.pressure.lowDisk.Load(),

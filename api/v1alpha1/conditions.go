@@ -11,6 +11,9 @@ const (
 	// ConditionPaused says that the operator only reports (MailRelay).
 	ConditionPaused = "Paused"
 
+	// ConditionUpgradePending says that the pods run another version than the operator brings (MailRelay). It is present only
+	// while that is so.
+	ConditionUpgradePending = "UpgradePending"
 	// ConditionAvailable says that at least one pod serves (MailRelay).
 	ConditionAvailable = "Available"
 	// ConditionQueueHealthy says that mail flows (MailRelay).
@@ -56,6 +59,10 @@ const (
 	ReasonResizingVolumes          = "ResizingVolumes"
 	ReasonInvalidConfiguration     = "InvalidConfiguration"
 	ReasonRolloutStuck             = "RolloutStuck"
+	ReasonVolumeGrowthRefused      = "VolumeGrowthRefused"
+	ReasonVolumeShrinkRejected     = "VolumeShrinkRejected"
+	ReasonManualUpgrade            = "ManualUpgrade"
+	ReasonWaitingForTurn           = "WaitingForTurn"
 	ReasonHealthy                  = "Healthy"
 	ReasonBacklogged               = "Backlogged"
 	ReasonDiskPressure             = "DiskPressure"
@@ -67,6 +74,7 @@ const (
 	ReasonInForce                  = "InForce"
 	ReasonPropagating              = "Propagating"
 	ReasonRejected                 = "Rejected"
+	ReasonPodsTooOld               = "PodsTooOld"
 	ReasonCertificateValid         = "CertificateValid"
 	ReasonPending                  = "Pending"
 	ReasonExpiringSoon             = "ExpiringSoon"

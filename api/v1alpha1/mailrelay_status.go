@@ -116,6 +116,11 @@ type PodStatus struct {
 	// unknown.
 	// +optional
 	ConfigGeneration *int64 `json:"configGeneration,omitempty"`
+
+	// version is the version that it runs; absent while that is unknown.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	Version string `json:"version,omitempty"`
 }
 
 // DrainingPod is how far the emptying of a pod is.

@@ -51,6 +51,7 @@ type MailRelayList struct {
 
 // MailRelaySpec is what a relay shall be.
 // +kubebuilder:validation:XValidation:rule="!has(self.service.externalTrafficPolicy) || self.service.type in ['LoadBalancer', 'NodePort']",fieldPath=".service.externalTrafficPolicy",message="externalTrafficPolicy is for a Service that is reached from outside: remove it, or set service.type to LoadBalancer or NodePort"
+// +kubebuilder:validation:XValidation:rule="!has(self.version) || has(self.upgrade) && self.upgrade == 'Manual'",fieldPath=".version",message="version is for relays that are upgraded by hand: set upgrade to Manual, or remove version"
 type MailRelaySpec struct {
 	// replicas is the number of relay pods. Each has a queue of its own on a volume of its own.
 	// +default=1
@@ -58,6 +59,18 @@ type MailRelaySpec struct {
 	// +kubebuilder:validation:Maximum=100
 	// +optional
 	Replicas int32 `json:"replicas,omitempty"`
+
+	// upgrade says what becomes of the relay pods when an operator of another version comes: with Automatic they are
+	// replaced one by one, a few relays of the cluster at a time; with Manual they stay as they are, and a pod that is lost
+	// comes back as it was. UpgradePending then says what there is to upgrade to: set version, or upgrade to Automatic.
+	// +default="Automatic"
+	// +optional
+	Upgrade Upgrade `json:"upgrade,omitempty"`
+
+	// version is what the pods run with upgrade Manual: a tag of the operator's relay image. Left out, they keep what they
+	// run; a new relay begins with the operator's own. A relay refuses the queue of a newer version with another layout.
+	// +optional
+	Version Version `json:"version,omitempty"`
 
 	// hostname is the name that the relay gives in its greeting, EHLO, Received headers and bounces. It should
 	// resolve to the egress addresses, and they to it.
@@ -144,6 +157,17 @@ type MailRelaySpec struct {
 	// +optional
 	Reconciliation Reconciliation `json:"reconciliation,omitempty"`
 }
+
+// Upgrade says who upgrades relay pods.
+// +kubebuilder:validation:Enum=Automatic;Manual
+type Upgrade string
+
+const (
+	// UpgradeAutomatic has them run the operator's version.
+	UpgradeAutomatic Upgrade = "Automatic"
+	// UpgradeManual leaves them at theirs.
+	UpgradeManual Upgrade = "Manual"
+)
 
 // Listener is a port that accepts mail.
 // +kubebuilder:validation:XValidation:rule="(has(self.proxyProtocol) && self.proxyProtocol == 'Required') == has(self.proxyCIDRs)",fieldPath=".proxyCIDRs",message="proxyProtocol Required and proxyCIDRs belong together: list the addresses of the proxies, or remove both"

@@ -101,3 +101,9 @@ type SecretReference struct {
 	// +required
 	Name SecretName `json:"name,omitempty"`
 }
+
+// Version is the tag of an image.
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=128
+// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_][A-Za-z0-9_.-]*$')",message="must be the tag of a relay image, such as v1.2.0: letters, digits and _ . -"
+type Version string

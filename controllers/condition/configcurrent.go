@@ -28,5 +28,9 @@ func (o *MailRelay) configCurrent() decision {
 	if names := o.unreachable(); len(names) > 0 {
 		return unknown(v1alpha1.ReasonStatusUnavailable, "Which configuration these pods have is not known: "+strings.Join(names, ", ")+".")
 	}
+	if len(o.Omitted) > 0 {
+		return no(v1alpha1.ReasonPodsTooOld, fmt.Sprintf("Generation %d is in force, without what these pods are too old for: %s. "+
+			"They get it when all of them run a newer version.", o.Generation, strings.Join(o.Omitted, ", ")))
+	}
 	return yes(v1alpha1.ReasonInForce, fmt.Sprintf("Generation %d is in force in every pod.", o.Generation))
 }

@@ -110,6 +110,7 @@ func TestEveryMailRelayIsConsistent(t *testing.T) {
 		func(o *MailRelay) { o.Reverse = Reverse{"Unknown", "no answer"} },
 		func(o *MailRelay) { o.Pods[0].Created = now.Add(-time.Hour) },
 		func(o *MailRelay) { o.Refused = "it says no" },
+		func(o *MailRelay) { o.Volumes = Volumes{Growing: true, Refused: "no"} },
 		func(o *MailRelay) { o.Deleting = true },
 		func(o *MailRelay) { o.Relay.Spec.Reconciliation = v1alpha1.ReconciliationPaused },
 		func(o *MailRelay) { o.Secrets = append(o.Secrets, Secret{Use: UseTLS, Problem: "no certificate"}) },

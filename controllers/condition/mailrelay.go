@@ -23,8 +23,14 @@ type MailRelay struct {
 	Certificates []Certificate
 	// Refused is why the API server refuses a child object; empty when it takes them all.
 	Refused string
-	// Resizing says that a volume is still growing.
-	Resizing bool
+	// Volumes is what there is to say of their size.
+	Volumes Volumes
+	// Upgrade is the version that the pods could run and do not; nil when they run the operator's.
+	Upgrade *Upgrade
+	// Omitted names what the configuration would tell newer pods.
+	Omitted []string
+	// Reshaped says that what the pods are to be has changed, and that it is not known yet which of them are outdated.
+	Reshaped bool
 	// Deleting says that the relay is being deleted.
 	Deleting bool
 	// Draining is the pod that is being emptied, nil for none; HandsOver says that its mail goes to its peers, Overdue that
@@ -46,8 +52,13 @@ type MailRelay struct {
 type Pod struct {
 	Name    string
 	Created time.Time
-	// Ready is what the kubelet says.
-	Ready bool
+	// Ready is what the kubelet says. While it is false, Unready is since when.
+	Ready   bool
+	Unready time.Time
+	// Trouble is what keeps it from becoming ready, as far as the cluster tells; empty when it does not. Hopeless says that
+	// waiting will not help.
+	Trouble  string
+	Hopeless bool
 	// Updated says that it runs the newest version and shape.
 	Updated bool
 	// Surplus says that it is beyond the replicas and on its way out.
@@ -56,6 +67,25 @@ type Pod struct {
 	Cordoned bool
 	// Status is what it said of itself; nil when it could not be reached.
 	Status *status.Status
+}
+
+// Volumes is how the size of the volumes compares with that in the spec.
+type Volumes struct {
+	// Growing says that one is still to become as large.
+	Growing bool
+	// Refused is why the API server does not let them grow; empty when it does.
+	Refused string
+	// Larger is the size that they have, where the spec says less; empty where it does not.
+	Larger string
+}
+
+// Upgrade is a version that waits.
+type Upgrade struct {
+	// From and To are what runs and what the operator brings, as tags of the image; as images where it is not the tags that
+	// differ.
+	From, To string
+	// Manual says that it waits for an admin, and not for the relay's turn.
+	Manual bool
 }
 
 // Use is what a Secret is for.
@@ -97,6 +127,7 @@ func (o *MailRelay) Conditions() []metav1.Condition {
 		{v1alpha1.ConditionReconciling, o.reconciling()},
 		{v1alpha1.ConditionStalled, o.stalled()},
 		{v1alpha1.ConditionPaused, o.paused()},
+		{v1alpha1.ConditionUpgradePending, o.upgradePending()},
 		{Draining, o.draining()},
 		{v1alpha1.ConditionAvailable, o.available()},
 		{v1alpha1.ConditionQueueHealthy, o.queueHealthy()},

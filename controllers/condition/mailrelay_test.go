@@ -64,7 +64,7 @@ func TestMailRelay(t *testing.T) {
 		want   wanted
 	}{
 		"healthy": {func(*MailRelay) {}, wanted{
-			"Ready": "True/Serving", "Available": "True/MinimumReplicasAvailable", "Reconciling": "", "Stalled": "", "Paused": "", "Draining": "",
+			"Ready": "True/Serving", "Available": "True/MinimumReplicasAvailable", "Reconciling": "", "Stalled": "", "Paused": "", "Draining": "", "UpgradePending": "",
 			"QueueHealthy": "True/Healthy", "ConfigCurrent": "True/InForce", "TLSReady": "True/CertificateValid", "UpstreamReady": "True/CredentialsPresent",
 		}},
 		"nothing there yet": {func(o *MailRelay) { o.Pods, o.Generation = nil, 0 }, wanted{
@@ -105,10 +105,37 @@ func TestMailRelay(t *testing.T) {
 		"one drained by delivery": {func(o *MailRelay) { o.Pods[1].Cordoned, o.Draining = true, &v1alpha1.DrainingPod{Pod: "out-1"} }, wanted{
 			"Ready": "True/Serving", "Draining": "True/WaitingForDelivery",
 		}},
-		"resizing": {func(o *MailRelay) { o.Resizing = true }, wanted{"Ready": "True/Serving", "Reconciling": "True/ResizingVolumes"}},
+		"resizing": {func(o *MailRelay) { o.Volumes.Growing = true }, wanted{"Ready": "True/Serving", "Reconciling": "True/ResizingVolumes"}},
 		"stuck": {func(o *MailRelay) { unready(o); o.Pods[1].Created = now.Add(-time.Hour) }, wanted{
 			"Ready": "False/RolloutStuck", "Stalled": "True/RolloutStuck", "Reconciling": "",
 		}},
+		"rolling out, the last one is not ready": {func(o *MailRelay) {
+			o.Relay.Status.Conditions = was(v1alpha1.ReasonRollingOut)
+			unready(o)
+		}, wanted{"Ready": "True/Serving", "Reconciling": "True/RollingOut"}},
+		"the shape has just changed": {func(o *MailRelay) { o.Reshaped = true }, wanted{"Ready": "True/Serving", "Reconciling": "True/RollingOut"}},
+		"not ready for a moment": {func(o *MailRelay) {
+			unready(o)
+			o.Pods[1].Created, o.Pods[1].Unready = now.Add(-time.Hour), now.Add(-time.Minute)
+		}, wanted{"Ready": "False/NotEnoughReplicas", "Stalled": "", "Reconciling": "True/ScalingUp"}},
+		"without hope": {func(o *MailRelay) {
+			unready(o)
+			o.Pods[1].Created, o.Pods[1].Trouble, o.Pods[1].Hopeless = now.Add(-3*time.Minute), "No such image.", true
+		}, wanted{"Ready": "False/RolloutStuck", "Stalled": "True/RolloutStuck"}},
+		"without hope, but not for long": {func(o *MailRelay) { unready(o); o.Pods[1].Hopeless = true }, wanted{"Stalled": "", "Reconciling": "True/ScalingUp"}},
+		"volumes that may not grow": {func(o *MailRelay) { o.Volumes = Volumes{Growing: true, Refused: "no"} }, wanted{
+			"Ready": "False/VolumeGrowthRefused", "Stalled": "True/VolumeGrowthRefused", "Reconciling": "", "Available": "True/MinimumReplicasAvailable",
+		}},
+		"volumes that would shrink": {func(o *MailRelay) { o.Volumes.Larger = "2Gi" }, wanted{
+			"Ready": "False/VolumeShrinkRejected", "Stalled": "True/VolumeShrinkRejected", "Reconciling": "",
+		}},
+		"an upgrade by hand": {func(o *MailRelay) { o.Upgrade = &Upgrade{From: "v1", To: "v2", Manual: true} }, wanted{
+			"Ready": "True/Serving", "UpgradePending": "True/ManualUpgrade", "Reconciling": "", "Stalled": "",
+		}},
+		"an upgrade that waits": {func(o *MailRelay) { o.Upgrade = &Upgrade{From: "v1", To: "v2"} }, wanted{
+			"Ready": "True/Serving", "UpgradePending": "True/WaitingForTurn", "Reconciling": "",
+		}},
+		"pods too old for all of it": {func(o *MailRelay) { o.Omitted = []string{"filters[].icap"} }, wanted{"Ready": "True/Serving", "ConfigCurrent": "False/PodsTooOld"}},
 		"refused by the API server": {func(o *MailRelay) { o.Refused = "no such priority class"; unready(o) }, wanted{
 			"Ready": "False/InvalidConfiguration", "Stalled": "True/InvalidConfiguration", "Reconciling": "",
 		}},
@@ -233,7 +260,16 @@ func TestMessages(t *testing.T) {
 		}, "Ready", "1 of 2 pods serve. outbound-0: the spool takes no writes."},
 		"self-test, for long": {func(o *MailRelay) {
 			o.Pods[0].Ready, o.Pods[0].Created, o.Pods[0].Status.NotReady = false, now.Add(-time.Hour), "the spool takes no writes"
-		}, "Stalled", "in ten minutes. It says: the spool takes no writes. See kubectl describe pod outbound-0."},
+		}, "Stalled", "Pod outbound-0 does not become ready, and no other is replaced meanwhile. It says: the spool takes no writes."},
+		"stuck": {func(o *MailRelay) { o.Pods[0].Ready, o.Pods[0].Created = false, now.Add(-time.Hour) }, "Stalled", "See kubectl describe pod outbound-0."},
+		"stuck, and why": {func(o *MailRelay) {
+			o.Pods[0].Ready, o.Pods[0].Created, o.Pods[0].Trouble = false, now.Add(-time.Hour), "Its image p:v9 cannot be had."
+		}, "Stalled", "Its image p:v9 cannot be had. It is replaced first"},
+		"an upgrade by hand":    {func(o *MailRelay) { o.Upgrade = &Upgrade{From: "v1", To: "v2", Manual: true} }, "UpgradePending", "The pods run v1, the operator brings v2."},
+		"what pods cannot read": {func(o *MailRelay) { o.Omitted = []string{"filters[].icap"} }, "ConfigCurrent", "too old for: filters[].icap."},
+		"who is waited for": {func(o *MailRelay) {
+			o.Pods[0].Updated, o.Pods[1].Status = false, nil
+		}, "Reconciling", "waits until these are ready and answer: outbound-1."},
 		"kept users": {func(o *MailRelay) {
 			o.Secrets = []Secret{{Use: UseUsers, Problem: "The Secret smtp-users is gone.", Kept: true}}
 		}, "Ready", "smtp-users is gone. The last good copy is in use."},

@@ -2,6 +2,7 @@ package condition
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/postrider/postrider/api/v1alpha1"
 )
@@ -26,15 +27,17 @@ func (o *MailRelay) reconciling() decision {
 	}
 	switch {
 	case outdated > 0:
-		return yes(v1alpha1.ReasonRollingOut, fmt.Sprintf("%d pods have the new version or shape, %d are still to be replaced.", wanted-outdated, outdated))
-	case wanted < o.replicas() && o.rolledPod():
-		return yes(v1alpha1.ReasonRollingOut, "A pod is being replaced.")
+		return yes(v1alpha1.ReasonRollingOut, fmt.Sprintf("%d pods have the new version or shape, %d are still to be replaced.", wanted-outdated, outdated)+o.waitsFor())
+	case (wanted < o.replicas() || unready > 0) && o.rolledPod():
+		return yes(v1alpha1.ReasonRollingOut, "The last pod is being replaced.")
 	case wanted < o.replicas() || unready > 0:
 		return yes(v1alpha1.ReasonScalingUp, fmt.Sprintf("%d of %d pods are there and ready.", wanted-unready, o.replicas()))
 	case surplus > 0:
 		return yes(v1alpha1.ReasonScalingDown, fmt.Sprintf("%d surplus pods are being emptied, then go.", surplus))
-	case o.Resizing:
-		return yes(v1alpha1.ReasonResizingVolumes, "A volume is growing.")
+	case o.Volumes.Growing:
+		return yes(v1alpha1.ReasonResizingVolumes, "The volumes grow to "+o.Relay.Spec.Queue.Storage.Size.String()+".")
+	case o.Reshaped:
+		return yes(v1alpha1.ReasonRollingOut, "The shape of the pods has changed; those that are outdated are about to be replaced.")
 	}
 	return decision{}
 }
@@ -48,4 +51,18 @@ func (o *MailRelay) rolledPod() bool {
 		}
 	}
 	return false
+}
+
+// waitsFor names the pods that have to serve, and say so, before the next one is replaced.
+func (o *MailRelay) waitsFor() string {
+	var names []string
+	for _, p := range o.Pods {
+		if !p.Surplus && (!p.Ready || p.Status == nil) {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " The next waits until these are ready and answer: " + strings.Join(names, ", ") + "."
 }

@@ -8,13 +8,13 @@ import (
 )
 
 // Transitions returns the conditions in after whose status or reason is not the one in before, for events. A
-// condition that appears as true and healthy is no news.
+// condition that appears as true and healthy is no news, but for an upgrade that waits.
 func Transitions(before, after []metav1.Condition) []metav1.Condition {
 	var changed []metav1.Condition
 	for _, c := range after {
 		old := meta.FindStatusCondition(before, c.Type)
 		switch {
-		case old == nil && Good(c), old != nil && onItsWay(*old) && onItsWay(c):
+		case old == nil && Good(c) && c.Type != v1alpha1.ConditionUpgradePending, old != nil && onItsWay(*old) && onItsWay(c):
 		case old == nil || old.Status != c.Status || old.Reason != c.Reason:
 			changed = append(changed, c)
 		}

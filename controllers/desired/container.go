@@ -12,6 +12,9 @@ import (
 	"github.com/postrider/postrider/relay/config"
 )
 
+// ContainerName is the name of the relay in its pod.
+const ContainerName = "relay"
+
 // Volumes of a relay pod, and where they are mounted.
 const (
 	configVolume = "config"
@@ -34,7 +37,7 @@ const (
 // container is the relay. Its listeners are not among the ports, so that another listener restarts nothing.
 func container(in Input) corev1.Container {
 	return corev1.Container{
-		Name:    "relay",
+		Name:    ContainerName,
 		Image:   in.Image,
 		Command: []string{"/relay", "serve"},
 		Args: []string{
@@ -71,6 +74,9 @@ func resources(asked *corev1.ResourceRequirements) corev1.ResourceRequirements {
 	}}
 }
 
+// memoryLimit is the variable by which the Go runtime knows how much memory there is.
+const memoryLimit = "GOMEMLIMIT"
+
 // environment tells a relay which pod it is, other than those of its name before, and the Go runtime of a memory limit,
 // less a tenth for what it doesn't count, so that it collects garbage before the kernel kills.
 func environment(asked *corev1.ResourceRequirements) []corev1.EnvVar {
@@ -80,7 +86,7 @@ func environment(asked *corev1.ResourceRequirements) []corev1.EnvVar {
 		return list
 	}
 	limit := asked.Limits.Memory().Value()
-	return append(list, corev1.EnvVar{Name: "GOMEMLIMIT", Value: strconv.FormatInt(limit-limit/10, 10)})
+	return append(list, corev1.EnvVar{Name: memoryLimit, Value: strconv.FormatInt(limit-limit/10, 10)})
 }
 
 func probe(path string, periodSeconds, failures int32) *corev1.Probe {

@@ -6,6 +6,7 @@ package desired
 import (
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,12 +15,16 @@ import (
 	"github.com/postrider/postrider/controllers/render"
 )
 
-// Labels that we set besides those of app.kubernetes.io.
+// Labels and annotations that we set besides those of app.kubernetes.io.
 const (
 	// RelayLabel holds the name of the MailRelay, on all its objects and volume claims.
 	RelayLabel = "postrider.dev/relay"
 	// ServingLabel is "true" on pods that the Service sends clients to.
 	ServingLabel = "postrider.dev/serving"
+	// PodSpecAnnotation, on a StatefulSet, is a digest of the spec.pod that its pod template was made from, ShapeAnnotation
+	// one of the template.
+	PodSpecAnnotation = "postrider.dev/pod-spec"
+	ShapeAnnotation   = "postrider.dev/shape"
 )
 
 const (
@@ -44,6 +49,8 @@ type Input struct {
 	ClaimSize *resource.Quantity
 	// Image is the relay's container image.
 	Image string
+	// Kept is the pod template that the pods keep, but for what the MailRelay's spec.pod says; nil for a new one.
+	Kept *Kept
 	// OperatorNamespace is the namespace from where the status port is reached.
 	OperatorNamespace string
 }
@@ -62,6 +69,12 @@ func Objects(in Input) []client.Object {
 		objects = append(objects, podDisruptionBudget(in))
 	}
 	return append(objects, statefulSet(in))
+}
+
+// Kept is a pod template as it is in a StatefulSet, and what that one's PodSpecAnnotation and ShapeAnnotation say.
+type Kept struct {
+	Template        corev1.PodTemplateSpec
+	MadeFrom, Shape string
 }
 
 // Selector selects the pods of a relay. It stands in its StatefulSet and can never change.

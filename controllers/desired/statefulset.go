@@ -12,9 +12,12 @@ import (
 // statefulSet runs the relay pods. Each has an identity, because it has a queue. Pods start and end in parallel,
 // and the operator itself replaces outdated ones.
 func statefulSet(in Input) client.Object {
+	template, shape := shape(in)
+	metadata := meta(in, in.Relay.Name)
+	metadata.Annotations = map[string]string{PodSpecAnnotation: digest(in.Relay.Spec.Pod), ShapeAnnotation: shape}
 	return &appsv1.StatefulSet{
 		TypeMeta:   typeMeta("apps/v1", "StatefulSet"),
-		ObjectMeta: meta(in, in.Relay.Name),
+		ObjectMeta: metadata,
 		Spec: appsv1.StatefulSetSpec{
 			Replicas:            new(in.Replicas),
 			ServiceName:         PodServiceName(in.Relay.Name),
@@ -26,7 +29,7 @@ func statefulSet(in Input) client.Object {
 				WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 				WhenScaled:  appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 			},
-			Template:             podTemplate(in),
+			Template:             template,
 			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{claimTemplate(in)},
 		},
 	}

@@ -25,9 +25,11 @@ const secretsAnnotation = "postrider.dev/secrets"
 // status to say; all other trouble is an error, and tried again.
 func (p *pass) converge(ctx context.Context, in render.Input) error {
 	p.generation = p.seen.index.Generation
+	p.pickImage()
 	if p.paused() && p.relay.DeletionTimestamp == nil {
 		return nil
 	}
+	in.Format = p.format()
 	files, err := render.Render(in)
 	if err != nil {
 		return err
@@ -44,8 +46,9 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 	p.count = replicas(p.keep(), p.current(), p.mayGo)
 	objects := desired.Objects(desired.Input{
 		Relay: p.relay, Files: files, Index: encoded, Shares: shares, Replicas: p.count, ClaimSize: p.claimSize(),
-		Image: p.Image, OperatorNamespace: p.Namespace,
+		Image: p.image, Kept: p.kept, OperatorNamespace: p.Namespace,
 	})
+	p.omitted, p.reshaped = files.Omitted, p.reshapes(objects)
 	if err := p.annotate(objects, in, files, next.Generation); err != nil {
 		return err
 	}
@@ -56,7 +59,7 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 	if err := p.applyAll(ctx, objects); err != nil {
 		return p.refusal(err)
 	}
-	return errors.Join(p.prune(ctx, objects), p.growClaims(ctx))
+	return errors.Join(p.prune(ctx, objects), p.grow(ctx))
 }
 
 func (p *pass) applyAll(ctx context.Context, objects []client.Object) error {

@@ -120,7 +120,7 @@ func TestBump(t *testing.T) {
 	}
 }
 
-// member is a pod of the relay "out"; r: ready, u: updated, s: surplus, d: being deleted.
+// member is a pod of the relay "out"; r: ready, u: updated, s: surplus, d: being deleted, m: it does not answer (mute).
 func member(ordinal int32, flags string) pod {
 	p := pod{Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("out-%d", ordinal)}}, ordinal: ordinal}
 	for _, f := range flags {
@@ -133,6 +133,8 @@ func member(ordinal int32, flags string) pod {
 			p.surplus = true
 		case 'd':
 			p.DeletionTimestamp = &metav1.Time{Time: start}
+		case 'm':
+			p.Annotations = map[string]string{"mute": ""}
 		}
 	}
 	return p
@@ -154,10 +156,19 @@ func TestOutdated(t *testing.T) {
 		"surplus ones are left alone":     {[]pod{member(0, "ru"), member(1, "ru"), member(2, "ru"), member(3, "rs")}, ""},
 		"surplus ones don't matter":       {[]pod{member(0, "ru"), member(1, "r"), member(2, "ru"), member(3, "sd")}, "out-1"},
 		"none":                            {nil, ""},
+
+		"ready, but its spool is not open":     {[]pod{member(0, "rum"), member(1, "r"), member(2, "r")}, ""},
+		"the mute one first":                   {[]pod{member(0, "r"), member(1, "rm"), member(2, "ru")}, "out-1"},
+		"two are mute":                         {[]pod{member(0, "rm"), member(1, "rm"), member(2, "r")}, ""},
+		"an unready one beside a mute one":     {[]pod{member(0, "rm"), member(1, ""), member(2, "r")}, "out-1"},
+		"of two unready ones":                  {[]pod{member(0, "ru"), member(1, ""), member(2, "")}, "out-1"},
+		"an unready one while one is missing":  {[]pod{member(0, "r"), member(1, "")}, "out-1"},
+		"the last, and all else is as it were": {[]pod{member(0, "ru"), member(1, "ru"), member(2, "r")}, "out-2"},
 	}
+	serves := func(p pod) bool { _, mute := p.Annotations["mute"]; return p.ready() && !mute }
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, ok := outdated(test.pods, 3)
+			got, ok := outdated(test.pods, 3, serves)
 			if ok != (test.want != "") || ok && got.Name != test.want {
 				t.Errorf("got %v, want %q", got.Pod, test.want)
 			}

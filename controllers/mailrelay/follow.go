@@ -3,11 +3,8 @@ package mailrelay
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // follow does with the pods what their answers call for.
@@ -29,21 +26,4 @@ func (p *pass) countDrains() {
 		}
 	}
 	p.memory.drains = drains
-}
-
-// rollOut replaces one outdated pod, if it is time to.
-func (p *pass) rollOut(ctx context.Context) error {
-	if p.relay.DeletionTimestamp != nil {
-		return nil
-	}
-	pod, ok := outdated(p.seen.pods, p.relay.Spec.Replicas)
-	if !ok {
-		return nil
-	}
-	log.FromContext(ctx).Info("replacing an outdated pod", "pod", pod.Name)
-	err := p.Client.Delete(ctx, pod.Pod, client.Preconditions{UID: &pod.UID})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("replacing pod %s: %w", pod.Name, err)
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/desired"
 	"github.com/postrider/postrider/controllers/render"
 )
 
@@ -34,6 +35,14 @@ type memory struct {
 	losses map[types.UID]verdict
 	// released says that the relay was let go. Until the cache knows, it must not be taken up again.
 	released bool
+	// formats are the newest formats of a configuration that pods have said to read, by their image.
+	formats map[string]int
+	// reshaping says that the shape of the pods was changed, and that it has not been seen yet which of them are outdated.
+	reshaping bool
+	// growth is what the API server said when claims were last to grow.
+	growth refusedGrowth
+	// template is that of the StatefulSet that was deleted to be made anew.
+	template *desired.Kept
 	// names is what is known of the names of egress addresses.
 	names names
 	// signing is what the domains sign with, by SendingDomain.

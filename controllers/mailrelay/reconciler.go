@@ -7,6 +7,7 @@
 package mailrelay
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/apply"
+	"github.com/postrider/postrider/controllers/desired"
 	"github.com/postrider/postrider/controllers/probe"
 	"github.com/postrider/postrider/controllers/secret"
 	"github.com/postrider/postrider/controllers/serviceaccount"
@@ -68,17 +70,20 @@ type Options struct {
 	// Poll is how often a relay at rest is asked, plus up to an eighth: PollEvery, but in tests. Queue counts reach
 	// the status at this pace.
 	Poll time.Duration
+	// UpgradesAtOnce is how many relays take up another version at the same time; 0 for four.
+	UpgradesAtOnce int
 }
 
 // Reconciler reconciles MailRelays.
 type Reconciler struct {
 	Options
 	memory memories
+	turns  *turns
 }
 
 // New returns a Reconciler.
 func New(o Options) *Reconciler {
-	return &Reconciler{Options: o, memory: memories{of: map[client.ObjectKey]*memory{}}}
+	return &Reconciler{Options: o, turns: newTurns(cmp.Or(o.UpgradesAtOnce, upgradesAtOnce)), memory: memories{of: map[client.ObjectKey]*memory{}}}
 }
 
 // pass is one reconciliation.
@@ -100,6 +105,13 @@ type pass struct {
 	refused string
 	// refresh says that newer token keys can be had at once.
 	refresh bool
+	// image is what the pods are to be made of; kept, unless nil, is the shape that they keep.
+	image string
+	kept  *desired.Kept
+	// omitted names what the configuration does not say because there are pods that are too old for it.
+	omitted []string
+	// reshaped says that it is not known yet which pods are outdated, for their shape has just changed.
+	reshaped bool
 }
 
 // seen is what there is in the cluster.
@@ -141,6 +153,7 @@ func (p *pass) run(ctx context.Context) (ctrl.Result, error) {
 		return ctrl.Result{}, err
 	}
 	p.probe(ctx)
+	p.listen()
 	p.refreshTokenKeys()
 	if err := p.follow(ctx); err != nil {
 		return ctrl.Result{}, err
@@ -161,7 +174,7 @@ func (p *pass) again() ctrl.Result {
 	switch {
 	case p.sharesMove():
 		after = atOnceAgain
-	case p.underway() || p.refresh || p.exceeds():
+	case p.underway() || p.refresh || p.exceeds() || p.detached() || p.rolling():
 		after = hurry
 	}
 	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(handler.LowPriority)}
@@ -178,7 +191,10 @@ func (p *pass) underway() bool {
 	return false
 }
 
+func (p *pass) key() client.ObjectKey { return client.ObjectKeyFromObject(p.relay) }
+
 func (r *Reconciler) forget(key client.ObjectKey) {
+	r.turns.drop(key)
 	r.memory.drop(key)
 	r.Applier.Forget(key.Namespace, key.Name)
 }

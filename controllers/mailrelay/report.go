@@ -50,7 +50,7 @@ func (p *pass) conditions(ctx context.Context, f facts) []metav1.Condition {
 	o := condition.MailRelay{
 		Relay: p.relay, Now: p.now, Generation: p.generation,
 		Secrets: f.secrets, Certificates: f.certificates, Refused: p.refused,
-		Resizing: p.resizing(), Deleting: p.relay.DeletionTimestamp != nil,
+		Volumes: p.sizes(), Upgrade: p.upgrade(), Omitted: p.omitted, Reshaped: p.reshaped, Deleting: p.relay.DeletionTimestamp != nil,
 		Draining: p.draining(), HandsOver: p.handsOver(), Reverse: p.reverse(ctx),
 	}
 	o.Overdue = p.overdue(o.Draining)
@@ -64,8 +64,9 @@ func (p *pass) conditions(ctx context.Context, f facts) []metav1.Condition {
 		o.Lost = append(o.Lost, l.told())
 	}
 	for _, pod := range p.seen.pods {
+		why, hopeless := trouble(pod.Pod)
 		o.Pods = append(o.Pods, condition.Pod{
-			Name: pod.Name, Created: pod.CreationTimestamp.Time, Ready: pod.ready(),
+			Name: pod.Name, Created: pod.CreationTimestamp.Time, Ready: pod.ready(), Unready: pod.unreadySince(), Trouble: why, Hopeless: hopeless,
 			Updated: pod.updated, Surplus: pod.surplus, Cordoned: pod.steered.cordoned, Status: p.statuses[pod.Name],
 		})
 	}

@@ -61,7 +61,7 @@ func (p *pass) podStatus(pod pod) v1alpha1.PodStatus {
 			s.State = v1alpha1.PodDraining
 		}
 	}
-	s.Queued, s.ConfigGeneration = &answer.Queue.Queued, &answer.Generation
+	s.Queued, s.ConfigGeneration, s.Version = &answer.Queue.Queued, &answer.Generation, answer.Version
 	return s
 }
 

@@ -1,6 +1,7 @@
 package operator_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,6 +50,11 @@ type node struct {
 	volumes map[string]string
 	// exceeds are pods with more connections open than they may have.
 	exceeds map[string]bool
+	// missing are the tags of images that cannot be had; formats are what relays say that they read, by the tag.
+	missing map[string]bool
+	formats map[string]int
+	// resizes says that the storage lets volumes grow.
+	resizes bool
 	// wantKeys says that pods have seen a token with a key that they don't know.
 	wantKeys bool
 }
@@ -56,6 +63,7 @@ type node struct {
 type relayPod struct {
 	node    *node
 	name    string
+	tag     string
 	ip      string
 	bump    string
 	address string
@@ -69,7 +77,7 @@ type relayPod struct {
 func startNode(t *testing.T) *node {
 	n := &node{
 		t: t, pods: map[types.UID]*relayPod{}, queued: map[string]int64{},
-		silent: map[string]bool{}, unready: map[string]bool{}, stale: map[string]bool{},
+		silent: map[string]bool{}, unready: map[string]bool{}, stale: map[string]bool{}, missing: map[string]bool{}, formats: map[string]int{},
 		on: map[string]string{}, lost: map[string]bool{}, volumes: map[string]string{},
 		exceeds: map[string]bool{},
 	}
@@ -105,6 +113,7 @@ func (n *node) set(f func(n *node)) {
 // sync does what a kubelet does for every pod. What fails is tried again.
 func (n *node) sync(ctx context.Context) {
 	n.bindClaims(ctx)
+	n.resizeClaims(ctx)
 	var pods corev1.PodList
 	if server.Client.List(ctx, &pods) != nil {
 		return
@@ -194,12 +203,55 @@ func volumeOf(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolume {
 	}
 }
 
+// resizeClaims plays the resizer of the storage.
+func (n *node) resizeClaims(ctx context.Context) {
+	n.mu.Lock()
+	resizes := n.resizes
+	n.mu.Unlock()
+	var claims corev1.PersistentVolumeClaimList
+	if !resizes || server.Client.List(ctx, &claims) != nil {
+		return
+	}
+	for i := range claims.Items {
+		c := &claims.Items[i]
+		asked, has := c.Spec.Resources.Requests[corev1.ResourceStorage], c.Status.Capacity[corev1.ResourceStorage]
+		if c.Status.Phase == corev1.ClaimBound && has.Cmp(asked) < 0 {
+			c.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: asked}
+			_ = server.Client.Status().Update(ctx, c)
+		}
+	}
+}
+
+// tagOf is the tag of a pod's image.
+func tagOf(p *corev1.Pod) string {
+	_, tag, _ := strings.Cut(p.Spec.Containers[0].Image, ":")
+	return tag
+}
+
+// pullFails says so of a pod whose image cannot be had.
+func (n *node) pullFails(ctx context.Context, p *corev1.Pod) {
+	if len(p.Status.ContainerStatuses) > 0 {
+		return
+	}
+	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "not found"}}
+	p.Status = corev1.PodStatus{
+		Phase:             corev1.PodPending,
+		Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.Now()}},
+		ContainerStatuses: []corev1.ContainerStatus{{Name: "relay", Image: p.Spec.Containers[0].Image, State: waiting}},
+	}
+	_ = server.Client.Status().Update(ctx, p)
+}
+
 // run starts the relay in a pod, mounts its volume when the annotation has changed, and reports.
 func (n *node) run(ctx context.Context, p *corev1.Pod) {
 	n.mu.Lock()
 	pod, started := n.pods[p.UID]
-	ready, stale := !n.unready[p.Name], n.stale[p.Name]
+	ready, stale, missing := !n.unready[p.Name], n.stale[p.Name], n.missing[tagOf(p)]
 	n.mu.Unlock()
+	if missing && !started {
+		n.pullFails(ctx, p)
+		return
+	}
 	if !started {
 		n.start(ctx, p)
 		return
@@ -232,7 +284,7 @@ func (n *node) start(ctx context.Context, p *corev1.Pod) {
 	defer n.mu.Unlock()
 	n.next++
 	pod := &relayPod{
-		node: n, name: p.Name, bump: p.Annotations[bumpAnnotation],
+		node: n, name: p.Name, tag: tagOf(p), bump: p.Annotations[bumpAnnotation],
 		ip: fmt.Sprintf("10.99.%d.%d", n.next/250, n.next%250+1), address: listener.Addr().String(),
 	}
 	pod.mount(ctx, p.Namespace)
@@ -303,12 +355,14 @@ func (p *relayPod) answer(w http.ResponseWriter, _ *http.Request) {
 	}
 	p.node.mu.Lock()
 	queued, silent, wantKeys, exceeds := p.node.queued[p.name], p.node.silent[p.name], p.node.wantKeys, p.node.exceeds[p.name]
+	format := cmp.Or(p.node.formats[p.tag], config.Format)
 	p.node.mu.Unlock()
 	if silent {
 		http.Error(w, "silent", http.StatusServiceUnavailable)
 		return
 	}
-	s := status.Status{Pod: p.name, Version: "v1", Generation: index.Generation, Queue: status.Queue{Queued: queued}, TokenKeysWanted: wantKeys, Exceeds: exceeds}
+	s := status.Status{Pod: p.name, Version: cmp.Or(strings.TrimPrefix(p.tag, "test"), "v1"), ConfigFormat: format, Generation: index.Generation,
+		Queue: status.Queue{Queued: queued}, TokenKeysWanted: wantKeys, Exceeds: exceeds}
 	s.Handoff = p.handoff(queued)
 	if queued > 0 {
 		s.Queue.Oldest = new(time.Now().Add(-time.Minute))

@@ -58,6 +58,8 @@ type Options struct {
 	Metrics prometheus.Registerer
 	// Poll is how often relays at rest are asked; mailrelay.PollEvery if zero.
 	Poll time.Duration
+	// UpgradesAtOnce is how many relays take up another version at the same time; 0 for the default.
+	UpgradesAtOnce int
 }
 
 // Scheme knows every kind that the operator reads or writes.
@@ -127,7 +129,7 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Accounts: accounts, TokenKeys: tokenKeys,
 		Events: events, Now: o.Now, Resolver: resolver,
 		Poll:  cmp.Or(o.Poll, mailrelay.PollEvery),
-		Image: o.RelayImage, Namespace: o.Namespace, ClusterDomain: o.ClusterDomain,
+		Image: o.RelayImage, Namespace: o.Namespace, ClusterDomain: o.ClusterDomain, UpgradesAtOnce: o.UpgradesAtOnce,
 	})
 	domains := sendingdomain.New(sendingdomain.Options{
 		Client: mgr.GetClient(), Secrets: secrets(), Events: events, Now: o.Now,

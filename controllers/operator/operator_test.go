@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,11 @@ type fixture struct {
 	namespace string
 	node      *node
 	requests  *kubetest.Requests
+	// image is the relay's that the operator brings; upgrades is how many relays it upgrades at a time, 0 for its default.
+	image    string
+	upgrades int
+	// ahead is how far the operator's clock is ahead.
+	ahead atomic.Int64
 	// metrics are those of the operator that runs.
 	metrics *prometheus.Registry
 	// stop stops the operator.
@@ -54,7 +60,7 @@ type fixture struct {
 
 func setUp(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, namespace: server.Namespace(t), requests: &kubetest.Requests{}}
+	f := &fixture{t: t, namespace: server.Namespace(t), image: "postrider:test", requests: &kubetest.Requests{}}
 	server.Apply(t, "config/manager/namespace.yaml", "config/rbac/service_account.yaml", "config/rbac/role.yaml",
 		"config/rbac/role_binding.yaml", "config/rbac/namespace_role.yaml", "config/rbac/metrics_role.yaml")
 	server.Controllers(t, "statefulset-controller", "garbage-collector-controller", "persistentvolumeclaim-protection-controller")
@@ -91,7 +97,8 @@ func (f *fixture) startOperator() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.metrics = prometheus.NewRegistry()
-	o := operator.Options{Namespace: "postrider-system", RelayImage: "postrider:test", Dial: f.node.dial, Poll: time.Second, Metrics: f.metrics}
+	o := operator.Options{Namespace: "postrider-system", RelayImage: f.image, UpgradesAtOnce: f.upgrades, Dial: f.node.dial, Poll: time.Second, Metrics: f.metrics,
+		Now: func() time.Time { return time.Now().Add(time.Duration(f.ahead.Load())) }}
 	if err := operator.Add(ctx, mgr, o); err != nil {
 		f.t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func (f *Files) addDomains(in Input) error {
 	tokens := TakesTokens(in.Relay)
 	for _, d := range slices.SortedFunc(slices.Values(in.Domains), byName) {
 		hash := shardHash(string(d.Spec.Domain))
-		shards[hash%config.DomainShards] = append(shards[hash%config.DomainShards], domain(d, tokens))
+		shards[hash%config.DomainShards] = append(shards[hash%config.DomainShards], told(f, domain(d, tokens)))
 		for _, k := range d.Keys {
 			keys := &f.Keys[hash%KeyShards]
 			if *keys == nil {

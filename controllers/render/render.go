@@ -4,10 +4,12 @@
 package render
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -52,6 +54,9 @@ type Input struct {
 	Admin *Admin
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.
 	ClusterDomain string
+	// Format is that of the configuration, config.Oldest to config.Format; 0 for the newest. What an older one cannot say
+	// is left out.
+	Format int
 }
 
 // Domain is a SendingDomain with the keys that sign now.
@@ -92,12 +97,15 @@ type Files struct {
 	Keys [KeyShards]map[string][]byte
 	// Material is secret: certificates, users and credentials.
 	Material map[string][]byte
+	// Format is that of the files. Omitted names what they would say in the newest, and do not in this one.
+	Format  int
+	Omitted []string
 }
 
 // Render makes the files. An error means that a value cannot be encoded, which is a mistake of ours.
 func Render(in Input) (*Files, error) {
-	f := &Files{Relay: map[string][]byte{}, Material: map[string][]byte{}}
-	relay, err := json.MarshalIndent(relay(in), "", "  ")
+	f := &Files{Relay: map[string][]byte{}, Material: map[string][]byte{}, Format: cmp.Or(in.Format, config.Format)}
+	relay, err := json.MarshalIndent(told(f, relay(in)), "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", config.RelayFile, err)
 	}
@@ -116,6 +124,16 @@ func Render(in Input) (*Files, error) {
 		maps.Copy(f.Material, in.Admin.files())
 	}
 	return f, nil
+}
+
+// told is a document as relays of the files' format read it; what that leaves out is noted.
+func told[T any](f *Files, document T) T {
+	if f.Format >= config.Format {
+		return document
+	}
+	document, omitted := config.For(document, f.Format)
+	f.Omitted = slices.Compact(slices.Sorted(slices.Values(append(f.Omitted, omitted...))))
+	return document
 }
 
 // All are the files by name.
@@ -140,14 +158,15 @@ func (f *Files) indexed() map[string][]byte {
 
 // Changed says that the configuration differs from the one that old is the index of.
 func (f *Files) Changed(old config.Index) bool {
-	return differ(config.Index{Format: config.Format, Files: f.digests()}, old)
+	return differ(config.Index{Format: f.Format, Files: f.digests()}, old)
 }
 
 func differ(a, b config.Index) bool { return a.Format != b.Format || !maps.Equal(a.Files, b.Files) }
 
-// Next is the index of the files. It is as secret as they are, for it would let one guess a weak password. Its generation is that of old, or one more if the files have changed.
+// Next is the index of the files. It is as secret as they are, for it would let one guess a weak password. Its generation
+// is that of old, or one more if the files have changed.
 func (f *Files) Next(old config.Index) config.Index {
-	next := config.Index{Format: config.Format, Generation: old.Generation, Files: f.digests()}
+	next := config.Index{Format: f.Format, Generation: old.Generation, Files: f.digests()}
 	if differ(next, old) {
 		next.Generation++
 	}

@@ -3,12 +3,12 @@
 //
 // A configuration is a directory of flat files. Index lists them with their digests; a set is complete when
 // every file of the index is there with the digest that stands there. See Load.
+//
+// Operator and relay may be of different versions. A field that comes later bears the number of the format that brings it;
+// For leaves it out for relays that do not know it. See docs/upgrades.md for what a new field has to hold to.
 package config
 
 import "encoding/json"
-
-// Format is the format of the files that this version renders. A relay reads its own and refuses a newer one.
-const Format = 1
 
 // File names in a configuration directory. Names are flat because Kubernetes volumes are.
 const (
@@ -64,12 +64,12 @@ type Relay struct {
 	// Handoff says which pod gives its mail to which others; nil when none does.
 	Handoff *Handoff `json:"handoff,omitempty"`
 	// Givers are other relays whose pods may give their mail to those of this one, by their Admin.ServerName.
-	Givers []string `json:"givers,omitempty"`
+	Givers []string `json:"givers,omitempty" format:"2"`
 	// Fences are what the operator knows of pods, by name, whose volume had to be taken from a node that was lost.
-	Fences map[string]Fence `json:"fences,omitempty"`
+	Fences map[string]Fence `json:"fences,omitempty" format:"2,required"`
 	// Carriers are the pods with a share in every policy of stage Delivery. The others give them what they may not
 	// deliver themselves. There are none when every pod has, or will have, a share.
-	Carriers []Peer `json:"carriers,omitempty"`
+	Carriers []Peer `json:"carriers,omitempty" format:"2"`
 	// Admin is the operator's door; nil without a cluster.
 	Admin *Admin `json:"admin,omitempty"`
 	// Filters judge mail before it is accepted, in this order.
@@ -77,7 +77,7 @@ type Relay struct {
 	// Webhooks are told what becomes of mail.
 	Webhooks []Webhook `json:"webhooks,omitempty"`
 	// Traces are sent to a collector; nil for none.
-	Traces *Traces `json:"traces,omitempty"`
+	Traces *Traces `json:"traces,omitempty" format:"2"`
 	// TokenKeysFile holds the TokenKeys. It is named when a listener has an Audience, whether or not it is there.
 	TokenKeysFile string `json:"tokenKeysFile,omitempty"`
 }
@@ -319,7 +319,7 @@ type RatePolicy struct {
 	MessagesPerConnection int `json:"messagesPerConnection,omitempty"`
 	// Shares are what each pod lets through when the limits hold for all of them together; a pod that is not in it lets
 	// nothing through. Nil when each pod lets all of it through.
-	Shares map[string]Share `json:"shares,omitzero"`
+	Shares map[string]Share `json:"shares,omitzero" format:"2,required"`
 	// Exact says of the policy of a pod that it is a share: what was let through before the pod knew of it counts.
 	// Nothing says that the pod has no share. Both are For's to say.
 	Exact   bool `json:"-"`
@@ -424,7 +424,7 @@ type Handoff struct {
 type Peer struct {
 	Pod string `json:"pod"`
 	// ServerName is the name in its certificate where it is of another relay, as in Admin; empty for one of our own.
-	ServerName string `json:"serverName,omitempty"`
+	ServerName string `json:"serverName,omitempty" format:"2"`
 	// Address is its IP address at the moment; empty while it has none.
 	Address string `json:"address,omitempty"`
 	// Host is its name in the cluster's DNS, which stays.

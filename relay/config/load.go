@@ -83,8 +83,8 @@ func loadIndex(dir string) (Index, error) {
 	if err := json.Unmarshal(data, &index); err != nil {
 		return index, fmt.Errorf("%s: %w", IndexFile, err)
 	}
-	if index.Format != Format {
-		return index, fmt.Errorf("%s has format %d; this relay reads format %d", IndexFile, index.Format, Format)
+	if index.Format < Oldest || index.Format > Format {
+		return index, fmt.Errorf("%s has format %d; this relay reads formats %d to %d", IndexFile, index.Format, Oldest, Format)
 	}
 	return index, nil
 }

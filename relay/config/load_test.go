@@ -54,7 +54,8 @@ func TestLoad(t *testing.T) {
 		{name: "complete", change: func(*Index, map[string]string) {}},
 		{"a file is missing", func(_ *Index, f map[string]string) { delete(f, "domains-03.json") }, true, "domains-03.json"},
 		{"a file is of another generation", func(_ *Index, f map[string]string) { f["dkim.pem"] = "newer" }, true, "dkim.pem"},
-		{"a newer format", func(i *Index, _ map[string]string) { i.Format++ }, false, "this relay reads format 1"},
+		{"a newer format", func(i *Index, _ map[string]string) { i.Format++ }, false, "this relay reads formats"},
+		{"an older format than any", func(i *Index, _ map[string]string) { i.Format = Oldest - 1 }, false, "this relay reads formats"},
 		{"a path", func(i *Index, _ map[string]string) { i.Files["../up"] = "" }, false, "plain file name"},
 		{"an unknown field", func(i *Index, f map[string]string) {
 			f[RelayFile] = `{"hostname":"a.example","color":"red"}`

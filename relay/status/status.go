@@ -9,6 +9,8 @@ type Status struct {
 	// Pod is the host name the process runs under: the pod's name.
 	Pod     string `json:"pod"`
 	Version string `json:"version"`
+	// ConfigFormat is the newest format of a configuration that the relay reads; 0, from one that does not say, is 1.
+	ConfigFormat int `json:"configFormat,omitempty"`
 	// Generation is that of the configuration in force; 0 when there is none.
 	Generation int64 `json:"generation"`
 	// ConfigError says why a newer configuration is not in force; empty when there is none.

@@ -38,6 +38,9 @@ const (
 
 var refusals = []refusal{
 	// Names.
+	{mailRelay, edits{"spec.upgrade": "Sometimes"}, `supported values: "Automatic", "Manual"`},
+	{mailRelay, edits{"spec.version": "v1.2.0"}, "version is for relays that are upgraded by hand"},
+	{mailRelay, edits{"spec.upgrade": "Manual", "spec.version": "'v1:2'"}, "must be the tag of a relay image"},
 	{mailRelay, edits{"metadata.name": "a" + strings.Repeat("b", 40)}, "at most 40 lower case letters"},
 	{mailRelay, edits{"metadata.name": "1st"}, "beginning with a letter"},
 	{mailRelay, edits{"metadata.name": "a.b"}, "at most 40 lower case letters"},

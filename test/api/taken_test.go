@@ -120,6 +120,8 @@ func TestTaken(t *testing.T) {
 		"resolvers":              {"spec.dns.resolvers": "['192.0.2.53:53', '[2001:db8::53]:5353']"},
 		"handed to another":      {"spec.drain": "{onDelete: Handoff, handoffTo: {name: other}}"},
 		"volumes kept":           {"spec.drain": "{onDelete: Retain}"},
+		"upgraded by hand":       {"spec.upgrade": "Manual"},
+		"a version":              {"spec.upgrade": "Manual", "spec.version": "v1.2.0-rc.1"},
 		"both egress families":   {"spec.egress.addresses": "[203.0.113.10, '2001:db8::10']"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/smtp"
@@ -16,6 +17,9 @@ import (
 // 250. Whatever else happens to a message is the relay's to say: it is not sent again.
 type load struct {
 	setup
+	// pause is how long a connection waits between two messages. With tls, it is encrypted (STARTTLS).
+	pause    time.Duration
+	tls      *tls.Config
 	sequence atomic.Int64
 	mu       sync.Mutex
 	accepted []string
@@ -55,7 +59,15 @@ func (l *load) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if l.tls != nil {
+		if err := client.StartTLS(l.tls.Clone()); err != nil {
+			return err
+		}
+	}
 	for ctx.Err() == nil {
+		if err := connection.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			return err
+		}
 		id := fmt.Sprintf("%d@%s", l.sequence.Add(1), l.domain)
 		if err := l.send(client, id); err != nil {
 			return err
@@ -63,6 +75,7 @@ func (l *load) session(ctx context.Context) error {
 		l.mu.Lock()
 		l.accepted = append(l.accepted, "<"+id+">")
 		l.mu.Unlock()
+		time.Sleep(l.pause)
 	}
 	return client.Quit()
 }

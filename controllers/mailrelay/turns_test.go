@@ -1,0 +1,39 @@
+package mailrelay
+
+import (
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+func TestTurns(t *testing.T) {
+	relay := func(name string) client.ObjectKey { return client.ObjectKey{Namespace: "mail", Name: name} }
+	turns := newTurns(2)
+	expect := func(name string, well, want bool) {
+		t.Helper()
+		if got := turns.take(relay(name), well); got != want {
+			t.Errorf("%s has a turn: %v, want %v", name, got, want)
+		}
+	}
+	expect("a", true, true)
+	expect("b", false, true)
+	expect("c", true, false)
+	expect("a", false, true) // it has it already
+
+	turns.done(relay("a"), false)
+	expect("c", true, false) // a was well and is not: the version may be to blame
+	turns.done(relay("b"), false)
+	expect("c", true, true) // b was not well before
+	turns.done(relay("a"), true)
+	expect("d", true, true)
+	expect("e", true, false)
+
+	turns.resume(relay("f")) // an operator that starts finds it under way
+	turns.drop(relay("c"))
+	expect("e", true, false)
+	turns.done(relay("f"), false)
+	expect("e", true, false)
+	turns.done(relay("f"), true)
+	expect("e", true, true)
+	turns.done(relay("nobody"), true)
+}
