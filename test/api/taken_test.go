@@ -37,6 +37,7 @@ spec:
     maxMessageBytes: 52428800
     bareNewline: Reject
   networkPolicy: Managed
+  upgrade: Automatic
   reconciliation: Active
 status: {observedGeneration: -1}`,
 		sendingDomain: `
