@@ -267,7 +267,8 @@ var refusals = []refusal{
 	{rateLimitPolicy, edits{"spec.stage": "Accept", "spec.key": "Sender", "spec.limits.messagesPerConnection": "5"}, "recipientsPerMessage and messagesPerConnection shape what goes to receivers"},
 	{rateLimitPolicy, edits{"spec.limits": "{recipientsPerMessage: 1001}"}, "less than or equal to 1000"},
 	{rateLimitPolicy, edits{"spec.limits": "{messagesPerConnection: 0}"}, "greater than or equal to 1"},
-	{rateLimitPolicy, edits{"spec.scope": "Relay"}, `supported values: "Pod"`},
+	{rateLimitPolicy, edits{"spec.scope": "Cluster"}, `supported values: "Pod", "Relay"`},
+	{mailRelay, edits{"spec.telemetry": "{traces: {endpoint: 'http://otel.test:4318?x=1'}}"}, "must have no query"},
 }
 
 func TestRefused(t *testing.T) {
