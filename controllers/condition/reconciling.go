@@ -12,34 +12,43 @@ func (o *MailRelay) reconciling() decision {
 	if o.Deleting || o.stalled().isTrue() || o.paused().isTrue() {
 		return decision{}
 	}
-	var wanted, surplus, outdated, unready int
-	for _, p := range o.Pods {
-		switch {
-		case p.Surplus:
-			surplus++
-		case !p.Updated:
-			wanted, outdated = wanted+1, outdated+1
-		case !p.Ready:
-			wanted, unready = wanted+1, unready+1
-		default:
-			wanted++
-		}
-	}
+	c := o.census()
+	lacking := c.wanted < o.replicas() || c.unready > 0
 	switch {
-	case outdated > 0:
-		return yes(v1alpha1.ReasonRollingOut, fmt.Sprintf("%d pods have the new version or shape, %d are still to be replaced.", wanted-outdated, outdated)+o.waitsFor())
-	case (wanted < o.replicas() || unready > 0) && o.rolledPod():
+	case c.outdated > 0:
+		return yes(v1alpha1.ReasonRollingOut, fmt.Sprintf("%d pods have the new version or shape, %d are still to be replaced.", c.wanted-c.outdated, c.outdated)+o.waitsFor())
+	case lacking && o.rolledPod():
 		return yes(v1alpha1.ReasonRollingOut, "The last pod is being replaced.")
-	case wanted < o.replicas() || unready > 0:
-		return yes(v1alpha1.ReasonScalingUp, fmt.Sprintf("%d of %d pods are there and ready.", wanted-unready, o.replicas()))
-	case surplus > 0:
-		return yes(v1alpha1.ReasonScalingDown, fmt.Sprintf("%d surplus pods are being emptied, then go.", surplus))
+	case lacking:
+		return yes(v1alpha1.ReasonScalingUp, fmt.Sprintf("%d of %d pods are there and ready.", c.wanted-c.unready, o.replicas()))
+	case c.surplus > 0:
+		return yes(v1alpha1.ReasonScalingDown, fmt.Sprintf("%d surplus pods are being emptied, then go.", c.surplus))
 	case o.Volumes.Growing:
 		return yes(v1alpha1.ReasonResizingVolumes, "The volumes grow to "+o.Relay.Spec.Queue.Storage.Size.String()+".")
 	case o.Reshaped:
 		return yes(v1alpha1.ReasonRollingOut, "The shape of the pods has changed; those that are outdated are about to be replaced.")
 	}
 	return decision{}
+}
+
+// census counts pods: those that are to be there, and of them the outdated and the others that are not ready.
+type census struct{ wanted, outdated, unready, surplus int }
+
+func (o *MailRelay) census() (c census) {
+	for _, p := range o.Pods {
+		if p.Surplus {
+			c.surplus++
+			continue
+		}
+		c.wanted++
+		switch {
+		case !p.Updated:
+			c.outdated++
+		case !p.Ready:
+			c.unready++
+		}
+	}
+	return c
 }
 
 // rolledPod says that a rollout was under way when the status was last written: the pod that is missing now is
