@@ -15,6 +15,8 @@ const maxExpelled = 1000
 type expelled struct {
 	wanted bool
 	ids    []envelope.ID
+	// full says that there were enough when they were last called for.
+	full bool
 	// gates are those of the lanes that wait because there were enough.
 	gates map[rate.Bucket]struct{}
 }
@@ -72,10 +74,12 @@ func (s *Scheduler) Expelled() []envelope.ID {
 		}
 		s.released(b)
 	}
-	if len(ids) > 0 && len(ids) < maxExpelled {
-		s.whole = true // some may have been passed over while their site was asked for
+	full := len(ids) >= maxExpelled
+	if !full && (len(ids) > 0 || s.expelled.full) {
+		s.whole = true // some may have been passed over while their site was asked for, or while there were enough
 		s.scanBy(time.Now().Add(settle))
 	}
+	s.expelled.full = full
 	s.dispatch()
 	return ids
 }
