@@ -3,11 +3,14 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -197,4 +200,18 @@ func TestFatalThatReturnsStillAcknowledgesNothing(t *testing.T) {
 	if _, err := s.Begin(envelope.Key{ID: "I", Domain: "one.test"}, epoch); err == nil {
 		t.Error("an attempt began")
 	}
+}
+
+// TestTheEndNeedsNoReaderOfTheLog: a process that is to end ends, though nobody takes its report.
+func TestTheEndNeedsNoReaderOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unread, out := io.Pipe()
+		defer unread.Close()
+		ended := false
+		l := newLogger(Options{Logger: slog.New(slog.NewTextHandler(out, nil)), Fatal: func(error) { ended = true }})
+		l.Fatalf("%w", ErrFenced)
+		if !ended {
+			t.Error("it did not end")
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -65,9 +66,21 @@ func (l *logger) Errorf(format string, args ...any) {
 func (l *logger) Fatalf(format string, args ...any) {
 	l.failed.Store(true)
 	err := fmt.Errorf(format, args...)
-	l.out.Error("the spool cannot write: the process ends, nothing is acknowledged", "error", err)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		l.out.Error("the spool cannot write: the process ends, nothing is acknowledged", "error", err)
+	}()
+	select {
+	case <-told:
+	case <-time.After(lastWords):
+	}
 	l.fatal(err)
 }
+
+// lastWords is how long the report of the end may take: on a node that is lost nobody may read the log any more, and who
+// gets the spool waits for no more than twice fenceEvery.
+const lastWords = time.Second / 2
 
 // markFailed is told that the mark could not be written. A full disk passes; the mark is then older for a while.
 func (l *logger) markFailed(err error) {

@@ -15,13 +15,13 @@ import (
 )
 
 // diskSize is that of the small volume, in MiB.
-const diskSize = 700
+const diskSize = 1200
 
 // A volume fills up. Before it is too late new mail is answered 452 4.3.1, while what is queued is delivered; when there is
 // room mail is taken again, without anybody's doing. Even with not an octet left nothing is lost.
 func TestDiskFull(t *testing.T) {
 	disk := smallDisk(t, "diskfull")
-	s := newSetup(t, "diskfull", options{trusted: trusting(), storage: "size: 500Mi, storageClassName: diskfull"})
+	s := newSetup(t, "diskfull", options{trusted: trusting(), storage: "size: 1Gi, storageClassName: diskfull"})
 	holdUp(t)
 	l := &load{setup: s}
 	stop := l.start(t, 4)
