@@ -295,8 +295,9 @@ func (s *Store) pruneOne(p place) (did bool, err error) {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return false, ignoreGone(err)
 	}
-	if p.claimed(record) {
-		return false, nil
+	key := dueKey(p.class, p.due, p.key)
+	if _, gone := get(s.db, key); p.claimed(record) || gone != nil {
+		return false, ignoreGone(gone) // it went with its entry since
 	}
-	return true, s.batch(later, func(t *tx) error { t.delete(dueKey(p.class, p.due, p.key)); return nil })
+	return true, s.batch(later, func(t *tx) error { t.delete(key); return nil })
 }
