@@ -46,7 +46,7 @@ func TestReadme(t *testing.T) {
 		if t.Failed() {
 			describe(t, namespace)
 		}
-		must(t)(kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=180s"))
+		must(t)(kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")) // it takes half of the pods' grace period
 	})
 	dir := t.TempDir()
 	certificate, key := world.ca.PairPEM("mx1.example.com")
