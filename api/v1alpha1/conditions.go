@@ -26,6 +26,9 @@ const (
 	ConditionTLSReady = "TLSReady"
 	// ConditionPTRVerified says that the egress addresses have names that lead back to them (MailRelay).
 	ConditionPTRVerified = "PTRVerified"
+	// ConditionLimited says what the operator lacks the rights for, because it is installed for some namespaces only
+	// (MailRelay). It is present only when true.
+	ConditionLimited = "Limited"
 
 	// ConditionAccepted says that what the object refers to takes it (SendingDomain, RateLimitPolicy).
 	ConditionAccepted = "Accepted"
@@ -83,6 +86,7 @@ const (
 	ReasonPaused                   = "Paused"
 	ReasonForwardConfirmed         = "ForwardConfirmed"
 	ReasonUnknown                  = "Unknown"
+	ReasonNamespacedInstall        = "NamespacedInstall"
 )
 
 // Reasons of a SendingDomain's conditions. Those of the verified conditions are the RecordResults.
@@ -95,6 +99,8 @@ const (
 	ReasonNotAccepted   = "NotAccepted"
 	ReasonKeysStored    = "KeysStored"
 	ReasonNotRequired   = "NotRequired"
+
+	ReasonNotAllowedByRelay = "NotAllowedByRelay"
 )
 
 // Reasons of a RateLimitPolicy's conditions.

@@ -96,6 +96,11 @@ type MailRelaySpec struct {
 	// +optional
 	Access Access `json:"access,omitzero"`
 
+	// allowedDomains says which SendingDomains may send through this relay. By default those of its own namespace.
+	// +default={"namespaces": {"from": "Same"}}
+	// +optional
+	AllowedDomains AllowedDomains `json:"allowedDomains,omitzero"`
+
 	// service shapes the Service in front of the listeners.
 	// +default={"type": "ClusterIP"}
 	// +optional
@@ -256,7 +261,8 @@ const (
 )
 
 // ListenerTLS is how a listener uses TLS.
-// +kubebuilder:validation:XValidation:rule="(self.mode == 'None') != has(self.secretRef)",fieldPath=".secretRef",message="give secretRef, the name of a kubernetes.io/tls Secret, unless mode is None; with None remove it"
+// +kubebuilder:validation:XValidation:rule="(self.mode == 'None' ? 0 : 1) == (has(self.secretRef) ? 1 : 0) + (has(self.issuerRef) ? 1 : 0)",fieldPath=".secretRef",message="give secretRef, the name of a kubernetes.io/tls Secret, or issuerRef, not both, unless mode is None; with None remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.dnsNames) || has(self.issuerRef)",fieldPath=".dnsNames",message="dnsNames are for a certificate that is issued: give issuerRef, or remove them"
 type ListenerTLS struct {
 	// mode is None, Opportunistic (STARTTLS is offered), Required (STARTTLS before MAIL and AUTH) or Implicit
 	// (TLS from the first octet, RFC 8314).
@@ -267,6 +273,18 @@ type ListenerTLS struct {
 	// Secret is in force within two minutes, without a restart.
 	// +optional
 	SecretRef *SecretReference `json:"secretRef,omitempty"`
+
+	// issuerRef has cert-manager issue a certificate for the relay's hostname and keep it renewed. The operator makes a
+	// Certificate, and cert-manager a Secret, both named RELAY.LISTENER-tls.
+	// +optional
+	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
+
+	// dnsNames are names for the certificate besides the relay's hostname, such as that of the Service:
+	// outbound.mail.svc.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=set
+	// +optional
+	DNSNames []DomainName `json:"dnsNames,omitempty"`
 }
 
 // ListenerTLSMode is how a listener uses TLS.

@@ -144,8 +144,13 @@ const (
 	SuppressionDrop SuppressionAction = "Drop"
 )
 
-// RelayReference names a MailRelay in the same namespace.
+// RelayReference names a MailRelay.
 type RelayReference struct {
+	// namespace is the MailRelay's. Left out, it is the SendingDomain's. A relay elsewhere must admit this namespace by
+	// its allowedDomains.
+	// +optional
+	Namespace NamespaceName `json:"namespace,omitempty"`
+
 	// name is the MailRelay's name.
 	// +required
 	Name ObjectName `json:"name,omitempty"`

@@ -38,6 +38,7 @@ type flags struct {
 	leaderElect   bool
 	relayImage    string
 	namespace     string
+	namespaces    []string
 	clusterDomain string
 	health        string
 	metrics       string
@@ -66,6 +67,7 @@ func command() *cobra.Command {
 	c.Flags().BoolVar(&f.leaderElect, "leader-elect", false, "wait until no other manager is active")
 	c.Flags().StringVar(&f.relayImage, "relay-image", os.Getenv("RELAY_IMAGE"), "container image of relay pods (required; default $RELAY_IMAGE)")
 	c.Flags().StringVar(&f.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "the operator's own namespace (default $POD_NAMESPACE, else that of the pod)")
+	c.Flags().StringSliceVar(&f.namespaces, "namespaces", namespacesOf(os.Getenv("WATCH_NAMESPACE")), "namespaces that the operator is for, so that it needs no ClusterRole (default $WATCH_NAMESPACE, else all)")
 	c.Flags().StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "DNS suffix of Services")
 	c.Flags().StringVar(&f.health, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 for none")
 	c.Flags().StringVar(&f.metrics, "metrics-bind-address", "0", "address of the metrics, over TLS, for clients that may get /metrics; 0 for none")
@@ -97,14 +99,14 @@ func run(ctx context.Context, f flags) error {
 		return fmt.Errorf("making the manager: %w", err)
 	}
 	if err := operator.Add(ctx, mgr, operator.Options{
-		Namespace: namespace, RelayImage: f.relayImage, ClusterDomain: f.clusterDomain, Metrics: metrics.Registry,
+		Namespace: namespace, Namespaces: f.namespaces, RelayImage: f.relayImage, ClusterDomain: f.clusterDomain, Metrics: metrics.Registry,
 	}); err != nil {
 		return err
 	}
 	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
 		return err
 	}
-	slog.Info("starting", "version", version, "namespace", namespace, "relayImage", f.relayImage)
+	slog.Info("starting", "version", version, "namespace", namespace, "namespaces", f.namespaces, "relayImage", f.relayImage)
 	return mgr.Start(ctx)
 }
 
@@ -116,7 +118,7 @@ func managerOptions(f flags, namespace string) (ctrl.Options, error) {
 	grace := 10 * time.Second
 	return ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         operator.Cache(),
+		Cache:                         operator.Cache(f.namespaces),
 		Client:                        operator.Client(),
 		HealthProbeBindAddress:        f.health,
 		PprofBindAddress:              f.pprof,
@@ -143,6 +145,11 @@ func logger(verbose bool) {
 	slog.SetDefault(slog.New(handler))
 	ctrl.SetLogger(logr.FromSlogHandler(handler))
 	klog.SetLogger(logr.FromSlogHandler(handler))
+}
+
+// namespacesOf splits a list at commas; an empty one is all namespaces.
+func namespacesOf(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 func ownNamespace(given string) (string, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/cmd/postrider/local"
+	"github.com/postrider/postrider/controllers/claim"
 	"github.com/postrider/postrider/controllers/manifest"
 	"github.com/postrider/postrider/relay/status"
 )
@@ -80,7 +81,7 @@ func (c *cluster) domains(ctx context.Context, relay string) ([]runtime.Object, 
 	}
 	var found []runtime.Object
 	for i := range list.Items {
-		if d := &list.Items[i]; string(d.Spec.RelayRef.Name) == relay {
+		if d := &list.Items[i]; claim.Relay(d) == (client.ObjectKey{Namespace: c.namespace, Name: relay}) {
 			d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("SendingDomain"))
 			found = append(found, d)
 		}

@@ -1,5 +1,5 @@
-// Package claim owns the question whose a domain is when several SendingDomains of one relay name it. It is
-// pure, so that everyone who asks about the same objects gets the same answer.
+// Package claim owns the question whose a domain is: whether a relay admits a SendingDomain, and which one has the
+// domain when several name it. It is pure, so that everyone who asks about the same objects gets the same answer.
 package claim
 
 import (
@@ -13,7 +13,7 @@ import (
 
 // Owners returns, for each domain, the SendingDomain that has it: the first whose DKIM records prove it; while
 // none is proven the one that has it already, so that a failed look-up takes nothing from anyone; then the
-// oldest. SendingDomains that are being deleted give way to all others. All must be of one relay.
+// oldest. SendingDomains that are being deleted give way to all others. All must be of one relay that admits them.
 func Owners(domains []v1alpha1.SendingDomain) map[v1alpha1.DomainName]*v1alpha1.SendingDomain {
 	owners := map[v1alpha1.DomainName]*v1alpha1.SendingDomain{}
 	for i := range domains {

@@ -14,7 +14,7 @@ func domain(f func(o *SendingDomain)) *SendingDomain {
 			ObjectMeta: metav1.ObjectMeta{Name: "example", Generation: 2},
 			Spec:       v1alpha1.SendingDomainSpec{Domain: "example.com", RelayRef: v1alpha1.RelayReference{Name: "outbound"}},
 		},
-		Now: now, RelayFound: true, Active: true,
+		Now: now, RelayFound: true, Allowed: true, Active: true,
 		Records: []v1alpha1.DNSRecord{
 			{Purpose: v1alpha1.PurposeMX, Result: v1alpha1.ResultPass},
 			{Purpose: v1alpha1.PurposeSPF, Result: v1alpha1.ResultPass},
@@ -38,6 +38,12 @@ func TestSendingDomain(t *testing.T) {
 		}},
 		"no relay": {func(o *SendingDomain) { o.RelayFound = false }, wanted{
 			"Ready": "False/NotAccepted", "Accepted": "False/RelayNotFound", "Stalled": "",
+		}},
+		"no relay there": {func(o *SendingDomain) { o.RelayFound, o.Domain.Spec.RelayRef.Namespace = false, "mail" }, wanted{
+			"Ready": "False/NotAccepted", "Accepted": "False/NotAllowedByRelay", "Stalled": "True/NotAllowedByRelay",
+		}},
+		"not allowed": {func(o *SendingDomain) { o.Allowed = false }, wanted{
+			"Ready": "False/NotAccepted", "Accepted": "False/NotAllowedByRelay", "Stalled": "True/NotAllowedByRelay",
 		}},
 		"claimed": {func(o *SendingDomain) { o.Claimed = true }, wanted{
 			"Ready": "False/NotAccepted", "Accepted": "False/DomainClaimed", "Stalled": "True/DomainClaimed", "Reconciling": "",

@@ -136,6 +136,7 @@ func TestEveryMailRelayIsConsistent(t *testing.T) {
 func TestEverySendingDomainIsConsistent(t *testing.T) {
 	faults := []func(o *SendingDomain){
 		func(o *SendingDomain) { o.RelayFound = false },
+		func(o *SendingDomain) { o.Allowed = false },
 		func(o *SendingDomain) { o.Claimed = true },
 		func(o *SendingDomain) { o.KeyProblem = "no key" },
 		func(o *SendingDomain) { o.Records = nil },

@@ -40,6 +40,8 @@ type MailRelay struct {
 	Overdue   bool
 	// Heir is the relay that gets the mail of one that is being deleted, empty for none; HeirProblem is why it takes none.
 	Heir, HeirProblem string
+	// Namespaced says that the operator is installed for some namespaces only.
+	Namespaced bool
 	// Stranded are the claims without a pod that hold mail, or may.
 	Stranded []string
 	// Reverse is the verdict on the names of egress addresses; empty without any.
@@ -135,6 +137,7 @@ func (o *MailRelay) Conditions() []metav1.Condition {
 		{v1alpha1.ConditionTLSReady, o.tlsReady()},
 		{v1alpha1.ConditionUpstreamReady, o.upstreamReady()},
 		{v1alpha1.ConditionPTRVerified, o.ptrVerified()},
+		{v1alpha1.ConditionLimited, o.limited()},
 	})
 }
 

@@ -12,8 +12,9 @@ import (
 type SendingDomain struct {
 	Domain *v1alpha1.SendingDomain
 	Now    time.Time
-	// RelayFound says that the MailRelay is there.
-	RelayFound bool
+	// RelayFound says that the MailRelay is there, as far as the domain's namespace may know; Allowed that it admits the
+	// domain.
+	RelayFound, Allowed bool
 	// Claimed says that another SendingDomain has the domain on this relay.
 	Claimed bool
 	// KeyProblem says why there are no keys; empty when there are, or when none are needed.
@@ -43,14 +44,23 @@ func (o *SendingDomain) Conditions() []metav1.Condition {
 
 func (o *SendingDomain) signs() bool { return o.Domain.Spec.DKIM.Signing != v1alpha1.SigningDisabled }
 
-// accepted says that the relay takes the domain. Who has it instead is not told: that may be another tenant.
+// accepted says that the relay takes the domain. Who has it instead is not told: that may be another tenant. Nor is
+// whether a relay is there that does not admit the domain's namespace.
 func (o *SendingDomain) accepted() decision {
-	relay := string(o.Domain.Spec.RelayRef.Name)
+	ref, domain := o.Domain.Spec.RelayRef, string(o.Domain.Spec.Domain)
+	relay, elsewhere := string(ref.Name), string(ref.Namespace) != "" && string(ref.Namespace) != o.Domain.Namespace
+	if elsewhere {
+		relay = string(ref.Namespace) + "/" + relay
+	}
 	switch {
+	case !o.RelayFound && elsewhere:
+		return no(v1alpha1.ReasonNotAllowedByRelay, "There is no MailRelay "+relay+" that admits "+domain+" of the namespace "+o.Domain.Namespace+". Ask who runs it to admit both in its spec.allowedDomains, or change spec.relayRef.")
 	case !o.RelayFound:
 		return no(v1alpha1.ReasonRelayNotFound, "There is no MailRelay "+relay+" in this namespace. Make it, or change spec.relayRef.")
+	case !o.Allowed:
+		return no(v1alpha1.ReasonNotAllowedByRelay, "The MailRelay "+relay+" does not admit "+domain+". Add it to its spec.allowedDomains.suffixes, or change spec.relayRef.")
 	case o.Claimed:
-		return no(v1alpha1.ReasonDomainClaimed, "Another SendingDomain has "+string(o.Domain.Spec.Domain)+" on the MailRelay "+relay+". Publish this one's DKIM records to prove the domain, or delete it.")
+		return no(v1alpha1.ReasonDomainClaimed, "Another SendingDomain has "+domain+" on the MailRelay "+relay+". Publish this one's DKIM records to prove the domain, or delete it.")
 	}
 	return yes(v1alpha1.ReasonAccepted, "The MailRelay "+relay+" takes the domain.")
 }
@@ -81,7 +91,7 @@ func (o *SendingDomain) reconciling() decision {
 
 // stalled says that only a user can mend it.
 func (o *SendingDomain) stalled() decision {
-	if d := o.accepted(); d.reason == v1alpha1.ReasonDomainClaimed {
+	if d := o.accepted(); d.reason == v1alpha1.ReasonDomainClaimed || d.reason == v1alpha1.ReasonNotAllowedByRelay {
 		return yes(d.reason, d.message)
 	}
 	return decision{}

@@ -33,7 +33,8 @@ func Good(c metav1.Condition) bool {
 	if c.Reason == v1alpha1.ReasonNotRequired {
 		return true
 	}
-	return c.Reason != v1alpha1.ReasonDrainTimedOut && (c.Status == metav1.ConditionTrue) != (c.Type == v1alpha1.ConditionStalled)
+	bad := c.Type == v1alpha1.ConditionStalled || c.Type == v1alpha1.ConditionLimited
+	return c.Reason != v1alpha1.ReasonDrainTimedOut && (c.Status == metav1.ConditionTrue) != bad
 }
 
 // Same says that two sets of conditions mean the same: times and order don't matter.

@@ -5,16 +5,20 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/claim"
 	"github.com/postrider/postrider/controllers/render"
 )
 
 // Fields that are indexed.
 const (
-	// DomainRelay is the MailRelay that a SendingDomain refers to.
-	DomainRelay = "spec.relayRef.name"
+	// DomainRelay is the MailRelay that a SendingDomain refers to, as NAMESPACE/NAME.
+	DomainRelay = "spec.relayRef"
+	// DomainClaim is that with the domain behind it; see Claim.
+	DomainClaim = "spec.domain"
 	// DomainAccount is a ServiceAccount that a SendingDomain admits, as NAMESPACE/NAME, or all of a namespace's, as
 	// NAMESPACE/.
 	DomainAccount = "spec.senders.serviceAccount"
@@ -25,10 +29,18 @@ const (
 // Target is the value of PolicyTarget.
 func Target(kind v1alpha1.TargetKind, name string) string { return string(kind) + "/" + name }
 
+// Claim is the value of DomainClaim.
+func Claim(relay types.NamespacedName, domain v1alpha1.DomainName) string {
+	return relay.String() + "/" + string(domain)
+}
+
 // Register adds the indexes to the caches.
 func Register(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := indexer.IndexField(ctx, &v1alpha1.SendingDomain{}, DomainRelay, relayOf); err != nil {
 		return fmt.Errorf("indexing %s: %w", DomainRelay, err)
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.SendingDomain{}, DomainClaim, claimOf); err != nil {
+		return fmt.Errorf("indexing %s: %w", DomainClaim, err)
 	}
 	if err := indexer.IndexField(ctx, &v1alpha1.SendingDomain{}, DomainAccount, accountsOf); err != nil {
 		return fmt.Errorf("indexing %s: %w", DomainAccount, err)
@@ -44,7 +56,15 @@ func relayOf(o client.Object) []string {
 	if !ok {
 		return nil
 	}
-	return []string{string(d.Spec.RelayRef.Name)}
+	return []string{claim.Relay(d).String()}
+}
+
+func claimOf(o client.Object) []string {
+	d, ok := o.(*v1alpha1.SendingDomain)
+	if !ok {
+		return nil
+	}
+	return []string{Claim(claim.Relay(d), d.Spec.Domain)}
 }
 
 func accountsOf(o client.Object) []string {

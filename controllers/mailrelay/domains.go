@@ -16,22 +16,20 @@ import (
 	"github.com/postrider/postrider/controllers/claim"
 	"github.com/postrider/postrider/controllers/desired"
 	"github.com/postrider/postrider/controllers/dkimkey"
-	"github.com/postrider/postrider/controllers/index"
 	"github.com/postrider/postrider/controllers/render"
 	"github.com/postrider/postrider/relay/config"
 )
 
 // domains are the SendingDomains that have their domain on this relay, with the keys that sign.
 func (p *pass) domains(ctx context.Context) ([]render.Domain, error) {
-	var list v1alpha1.SendingDomainList
-	err := p.Client.List(ctx, &list, client.InNamespace(p.relay.Namespace), client.MatchingFields{index.DomainRelay: p.relay.Name})
+	admitted, err := p.Admission.Domains(ctx, p.relay)
 	if err != nil {
-		return nil, fmt.Errorf("listing SendingDomains: %w", err)
+		return nil, err
 	}
-	list.Items = slices.DeleteFunc(list.Items, func(d v1alpha1.SendingDomain) bool { return d.DeletionTimestamp != nil })
+	admitted = slices.DeleteFunc(admitted, func(d v1alpha1.SendingDomain) bool { return d.DeletionTimestamp != nil })
 	var domains []render.Domain
 	all := map[types.UID]signing{}
-	for _, d := range claim.Owners(list.Items) {
+	for _, d := range claim.Owners(admitted) {
 		signs, err := p.signing(ctx, d)
 		if err != nil {
 			return nil, err
@@ -89,8 +87,14 @@ func (p *pass) storedKeys(ctx context.Context, d *v1alpha1.SendingDomain, active
 // lastKeys finds the keys of a domain in the configuration that the pods have.
 func (p *pass) lastKeys(ctx context.Context, d *v1alpha1.SendingDomain) ([]render.Key, error) {
 	described, err := p.describedKeys(ctx, string(d.Spec.Domain))
-	if err != nil || len(described) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	described = slices.DeleteFunc(described, func(k config.DKIMKey) bool {
+		return k.File != render.KeyFile(d, k.Selector) // of another SendingDomain that had the domain before
+	})
+	if len(described) == 0 {
+		return nil, nil
 	}
 	var keys []render.Key
 	for shard := range render.KeyShards {

@@ -50,7 +50,7 @@ func (p *pass) gather(ctx context.Context) (render.Input, facts, error) {
 	if err := p.tokens(ctx, &in, own, &f); err != nil {
 		return in, facts{}, err
 	}
-	if in.Policies, err = p.policies(ctx); err != nil {
+	if in.Policies, err = p.policies(ctx, in.Domains); err != nil {
 		return in, facts{}, err
 	}
 	p.divide(&in, own)
@@ -159,16 +159,23 @@ func (p *pass) indexOf(own map[string][]byte) config.Index {
 	return index
 }
 
-// policies are all of the namespace: rendering picks those that concern the relay.
-func (p *pass) policies(ctx context.Context) ([]v1alpha1.RateLimitPolicy, error) {
-	var list v1alpha1.RateLimitPolicyList
-	if err := p.Client.List(ctx, &list, client.InNamespace(p.relay.Namespace)); err != nil {
-		return nil, fmt.Errorf("listing RateLimitPolicies: %w", err)
+// policies are all of the relay's namespace and of those that its domains are in: rendering picks those that concern the
+// relay, and holds those of another namespace to the domains there.
+func (p *pass) policies(ctx context.Context, domains []render.Domain) ([]v1alpha1.RateLimitPolicy, error) {
+	namespaces := map[string]bool{p.relay.Namespace: true}
+	for _, d := range domains {
+		namespaces[d.Namespace] = true
 	}
 	var active []v1alpha1.RateLimitPolicy
-	for _, policy := range list.Items {
-		if policy.DeletionTimestamp == nil {
-			active = append(active, policy)
+	for namespace := range namespaces {
+		var list v1alpha1.RateLimitPolicyList
+		if err := p.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("listing RateLimitPolicies: %w", err)
+		}
+		for _, policy := range list.Items {
+			if policy.DeletionTimestamp == nil {
+				active = append(active, policy)
+			}
 		}
 	}
 	return active, nil

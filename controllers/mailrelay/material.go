@@ -24,6 +24,11 @@ func (p *pass) material(ctx context.Context, own map[string][]byte) (map[string]
 			return nil, f, err
 		}
 		files, problem := filesOf(need, data, found, own)
+		if problem != nil && need.Issued && !found {
+			if problem.Problem, err = p.notIssued(ctx, need); err != nil {
+				return nil, f, err
+			}
+		}
 		if problem != nil {
 			f.secrets = append(f.secrets, *problem)
 		}

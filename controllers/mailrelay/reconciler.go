@@ -23,9 +23,11 @@ import (
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/apply"
 	"github.com/postrider/postrider/controllers/desired"
+	"github.com/postrider/postrider/controllers/optional"
 	"github.com/postrider/postrider/controllers/probe"
 	"github.com/postrider/postrider/controllers/secret"
 	"github.com/postrider/postrider/controllers/serviceaccount"
+	"github.com/postrider/postrider/controllers/tenancy"
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/dns"
 	"github.com/postrider/postrider/relay/status"
@@ -46,16 +48,20 @@ type Prober interface {
 // Options are what a Reconciler works with.
 type Options struct {
 	// Client reads from caches, but for Secrets, and writes.
-	Client  client.Client
-	Applier *apply.Applier
-	Secrets *secret.Reader
+	Client client.Client
+	// Admission finds the SendingDomains that relays admit.
+	Admission tenancy.Admission
+	Applier   *apply.Applier
+	Secrets   *secret.Reader
 	// Identity is the operator's authority and its certificate.
 	Identity *Identity
 	Prober   Prober
 	// Accounts and TokenKeys are for relays that take tokens of ServiceAccounts.
 	Accounts  *serviceaccount.Accounts
 	TokenKeys *serviceaccount.Keys
-	Events    events.EventRecorder
+	// Certificates are cert-manager's.
+	Certificates *optional.Kind
+	Events       events.EventRecorder
 	// Resolver makes a resolver for one look, for servers as host:port; none for the operator's own.
 	Resolver func(servers []string) dns.Resolver
 	Now      func() time.Time

@@ -52,6 +52,7 @@ func (p *pass) conditions(ctx context.Context, f facts) []metav1.Condition {
 		Secrets: f.secrets, Certificates: f.certificates, Refused: p.refused,
 		Volumes: p.sizes(), Upgrade: p.upgrade(), Omitted: p.omitted, Reshaped: p.reshaped, Deleting: p.relay.DeletionTimestamp != nil,
 		Draining: p.draining(), HandsOver: p.handsOver(), Reverse: p.reverse(ctx),
+		Namespaced: p.Admission.Namespaced,
 	}
 	o.Overdue = p.overdue(o.Draining)
 	if p.seen.heir != nil {

@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/claim"
 	"github.com/postrider/postrider/controllers/desired"
+	"github.com/postrider/postrider/controllers/tenancy"
 )
 
 // concurrent is how many relays are reconciled at the same time. Most of the time is spent waiting for answers, three seconds
@@ -33,13 +35,18 @@ func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 		return err
 	}
 	r.Accounts.Tell(c, r.relaysOfAccount)
+	r.Certificates.Tell(c, r.relayOfCertificate)
 	return nil
 }
 
 func (r *Reconciler) build(mgr ctrl.Manager) (controller.Controller, error) {
 	spec := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 	byLabel := handler.EnqueueRequestsFromMapFunc(relayByLabel)
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr)
+	if !r.Admission.Namespaced {
+		b.WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.relaysOfNamespace), builder.WithPredicates(tenancy.Relabelled()))
+	}
+	return b.
 		Named("mailrelay").
 		For(&v1alpha1.MailRelay{}, spec).
 		Owns(&appsv1.StatefulSet{}).
@@ -83,7 +90,22 @@ func relayOfDomain(_ context.Context, o client.Object) []ctrl.Request {
 	if !ok {
 		return nil
 	}
-	return []ctrl.Request{requestFor(d.Namespace, string(d.Spec.RelayRef.Name))}
+	return []ctrl.Request{{NamespacedName: claim.Relay(d)}}
+}
+
+// relaysOfNamespace are those that a namespace's labels may admit it to, or not any more.
+func (r *Reconciler) relaysOfNamespace(ctx context.Context, o client.Object) []ctrl.Request {
+	var list v1alpha1.MailRelayList
+	if r.Client.List(ctx, &list) != nil {
+		return nil // the next poll sees it
+	}
+	var requests []ctrl.Request
+	for i := range list.Items {
+		if relay := &list.Items[i]; claim.NeedsLabels(relay, o.GetName()) {
+			requests = append(requests, requestFor(relay.Namespace, relay.Name))
+		}
+	}
+	return requests
 }
 
 // relaysOfPolicy are the relays that a policy targets, and those that its SendingDomains send through.
@@ -94,15 +116,15 @@ func (r *Reconciler) relaysOfPolicy(ctx context.Context, o client.Object) []ctrl
 	}
 	var requests []ctrl.Request
 	for _, ref := range p.Spec.TargetRefs {
-		name := string(ref.Name)
+		key := client.ObjectKey{Namespace: p.Namespace, Name: string(ref.Name)}
 		if ref.Kind == v1alpha1.TargetSendingDomain {
 			var d v1alpha1.SendingDomain
-			if r.Client.Get(ctx, client.ObjectKey{Namespace: p.Namespace, Name: name}, &d) != nil {
+			if r.Client.Get(ctx, key, &d) != nil {
 				continue // the domain's own events lead to its relay
 			}
-			name = string(d.Spec.RelayRef.Name)
+			key = claim.Relay(&d)
 		}
-		requests = append(requests, requestFor(p.Namespace, name))
+		requests = append(requests, ctrl.Request{NamespacedName: key})
 	}
 	return requests
 }

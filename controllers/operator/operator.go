@@ -24,14 +24,17 @@ import (
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/apply"
+	"github.com/postrider/postrider/controllers/foreign"
 	"github.com/postrider/postrider/controllers/index"
 	"github.com/postrider/postrider/controllers/mailrelay"
 	"github.com/postrider/postrider/controllers/metrics"
+	"github.com/postrider/postrider/controllers/optional"
 	"github.com/postrider/postrider/controllers/probe"
 	"github.com/postrider/postrider/controllers/ratelimitpolicy"
 	"github.com/postrider/postrider/controllers/secret"
 	"github.com/postrider/postrider/controllers/sendingdomain"
 	"github.com/postrider/postrider/controllers/serviceaccount"
+	"github.com/postrider/postrider/controllers/tenancy"
 	"github.com/postrider/postrider/relay/dns"
 )
 
@@ -46,6 +49,9 @@ const (
 type Options struct {
 	// Namespace is the operator's own; its authority is stored there.
 	Namespace string
+	// Namespaces are those that the operator is for, as given to Cache; none for all. With some, it does without what
+	// only a ClusterRole grants.
+	Namespaces []string
 	// RelayImage is the container image of relay pods.
 	RelayImage string
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.
@@ -65,14 +71,21 @@ type Options struct {
 // Scheme knows every kind that the operator reads or writes.
 func Scheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
-	return s, errors.Join(clientgoscheme.AddToScheme(s), v1alpha1.AddToScheme(s))
+	return s, errors.Join(clientgoscheme.AddToScheme(s), v1alpha1.AddToScheme(s), foreign.AddToScheme(s))
 }
 
-// Cache holds of the kinds that others have too only what bears our label, without the bookkeeping of fields.
-func Cache() cache.Options {
-	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{"app.kubernetes.io/managed-by": "postrider"})}
+// managed selects what bears our label.
+func managed() labels.Selector {
+	return labels.SelectorFromSet(labels.Set{"app.kubernetes.io/managed-by": "postrider"})
+}
+
+// Cache holds of the kinds that others have too only what bears our label, without the bookkeeping of fields, and of
+// objects with a namespace those of the namespaces given; of all if none is.
+func Cache(namespaces []string) cache.Options {
+	ours := cache.ByObject{Label: managed()}
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform:  cache.TransformStripManagedFields(),
+		DefaultNamespaces: inNamespaces(namespaces),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}:                   ours,
 			&corev1.ConfigMap{}:             ours,
@@ -86,9 +99,20 @@ func Cache() cache.Options {
 	}
 }
 
-// Client reads from the caches, but for Secrets: they are never listed or watched.
+func inNamespaces(names []string) map[string]cache.Config {
+	if len(names) == 0 {
+		return nil
+	}
+	namespaces := map[string]cache.Config{}
+	for _, name := range names {
+		namespaces[name] = cache.Config{}
+	}
+	return namespaces
+}
+
+// Client reads from the caches, but for Secrets, which are never listed or watched, and for kinds that may be missing.
 func Client() client.Options {
-	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}}
+	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &foreign.Certificate{}}}}
 }
 
 // Add adds all controllers to a manager that was made with Scheme, Cache and Client.
@@ -109,7 +133,7 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	secrets := func() *secret.Reader {
 		return secret.New(secret.Options{Client: mgr.GetClient(), Keep: secretsFresh, Now: o.Now})
 	}
-	accounts, err := serviceaccount.NewAccounts(mgr)
+	accounts, err := serviceaccount.NewAccounts(mgr, inNamespaces(o.Namespaces))
 	if err != nil {
 		return err
 	}
@@ -117,25 +141,32 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	certificates, err := optional.New(mgr, optional.Options{
+		Object: &foreign.Certificate{}, Namespaces: inNamespaces(o.Namespaces), Labels: managed(), Now: o.Now,
+	})
+	if err != nil {
+		return err
+	}
+	admission := tenancy.Admission{Client: mgr.GetClient(), Namespaced: len(o.Namespaces) > 0}
 	resolver := func(servers []string) dns.Resolver { return dns.New(dns.Options{Servers: servers, Now: o.Now}) }
 	identity := &mailrelay.Identity{Client: mgr.GetClient(), Namespace: o.Namespace, Now: o.Now}
 	relays := mailrelay.New(mailrelay.Options{
-		Client:   mgr.GetClient(),
+		Client: mgr.GetClient(), Admission: admission,
 		Live:     mgr.GetAPIReader(),
-		Applier:  apply.New(apply.Options{Client: mgr.GetClient(), Live: isSecret, Recheck: ownFresh, Now: o.Now}),
+		Applier:  apply.New(apply.Options{Client: mgr.GetClient(), Live: uncached, Recheck: ownFresh, Now: o.Now}),
 		Secrets:  secrets(),
 		Identity: identity,
 		Prober:   probe.New(probe.Options{Credentials: identity.Credentials, Dial: o.Dial}),
-		Accounts: accounts, TokenKeys: tokenKeys,
+		Accounts: accounts, TokenKeys: tokenKeys, Certificates: certificates,
 		Events: events, Now: o.Now, Resolver: resolver,
 		Poll:  cmp.Or(o.Poll, mailrelay.PollEvery),
 		Image: o.RelayImage, Namespace: o.Namespace, ClusterDomain: o.ClusterDomain, UpgradesAtOnce: o.UpgradesAtOnce,
 	})
 	domains := sendingdomain.New(sendingdomain.Options{
-		Client: mgr.GetClient(), Secrets: secrets(), Events: events, Now: o.Now,
+		Client: mgr.GetClient(), Admission: admission, Secrets: secrets(), Events: events, Now: o.Now,
 		Resolver: resolver,
 	})
-	policies := ratelimitpolicy.New(ratelimitpolicy.Options{Client: mgr.GetClient(), Events: events, Now: o.Now})
+	policies := ratelimitpolicy.New(ratelimitpolicy.Options{Client: mgr.GetClient(), Admission: admission, Events: events, Now: o.Now})
 	for name, c := range map[string]interface{ SetUp(ctrl.Manager) error }{
 		"MailRelay": relays, "SendingDomain": domains, "RateLimitPolicy": policies,
 	} {
@@ -146,7 +177,11 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	return nil
 }
 
-func isSecret(o client.Object) bool {
-	_, ok := o.(*corev1.Secret)
-	return ok
+// uncached says of an object that the manager's cache does not hold its kind; see Client.
+func uncached(o client.Object) bool {
+	switch o.(type) {
+	case *corev1.Secret, *foreign.Certificate:
+		return true
+	}
+	return false
 }

@@ -52,6 +52,9 @@ type fixture struct {
 	upgrades int
 	// ahead is how far the operator's clock is ahead.
 	ahead atomic.Int64
+	// namespaces are those that the operator is installed for, as runsAs; none for all, as its ServiceAccount.
+	namespaces []string
+	runsAs     *rest.Config
 	// metrics are those of the operator that runs.
 	metrics *prometheus.Registry
 	// stop stops the operator.
@@ -60,9 +63,11 @@ type fixture struct {
 
 func setUp(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, namespace: server.Namespace(t), image: "postrider:test", requests: &kubetest.Requests{}}
+	f := &fixture{t: t, namespace: server.Namespace(t), image: "postrider:test", requests: &kubetest.Requests{},
+		runsAs: rest.CopyConfig(server.Config)}
+	f.runsAs.Impersonate = rest.ImpersonationConfig{UserName: serviceAccount, Groups: []string{"system:serviceaccounts", "system:authenticated"}}
 	server.Apply(t, "config/manager/namespace.yaml", "config/rbac/service_account.yaml", "config/rbac/role.yaml",
-		"config/rbac/role_binding.yaml", "config/rbac/namespace_role.yaml", "config/rbac/metrics_role.yaml")
+		"config/rbac/role_binding.yaml", "config/rbac/cluster_role.yaml", "config/rbac/namespace_role.yaml", "config/rbac/metrics_role.yaml")
 	server.Controllers(t, "statefulset-controller", "garbage-collector-controller", "persistentvolumeclaim-protection-controller")
 	f.node = startNode(t)
 	f.startOperator()
@@ -83,10 +88,9 @@ func (f *fixture) startOperator() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	account := f.requests.Count(server.Config)
+	account := f.requests.Count(f.runsAs)
 	account.QPS = -1
-	account.Impersonate = rest.ImpersonationConfig{UserName: serviceAccount, Groups: []string{"system:serviceaccounts", "system:authenticated"}}
-	caches := operator.Cache()
+	caches := operator.Cache(f.namespaces)
 	mgr, err := ctrl.NewManager(account, ctrl.Options{
 		Scheme: scheme, Cache: caches, Client: operator.Client(),
 		Metrics:    metricsserver.Options{BindAddress: "0"},
@@ -97,7 +101,7 @@ func (f *fixture) startOperator() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.metrics = prometheus.NewRegistry()
-	o := operator.Options{Namespace: "postrider-system", RelayImage: f.image, UpgradesAtOnce: f.upgrades, Dial: f.node.dial, Poll: time.Second, Metrics: f.metrics,
+	o := operator.Options{Namespace: f.home(), Namespaces: f.namespaces, RelayImage: f.image, UpgradesAtOnce: f.upgrades, Dial: f.node.dial, Poll: time.Second, Metrics: f.metrics,
 		Now: func() time.Time { return time.Now().Add(time.Duration(f.ahead.Load())) }}
 	if err := operator.Add(ctx, mgr, o); err != nil {
 		f.t.Fatal(err)
@@ -111,6 +115,14 @@ func (f *fixture) startOperator() {
 	}()
 	f.stop = sync.OnceFunc(func() { cancel(); <-done })
 	f.t.Cleanup(f.stop)
+}
+
+// home is the operator's own namespace.
+func (f *fixture) home() string {
+	if len(f.namespaces) > 0 {
+		return f.namespaces[0]
+	}
+	return "postrider-system"
 }
 
 func (f *fixture) meta(name string) metav1.ObjectMeta {

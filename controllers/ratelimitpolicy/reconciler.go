@@ -21,6 +21,7 @@ import (
 	"github.com/postrider/postrider/controllers/condition"
 	"github.com/postrider/postrider/controllers/programmed"
 	"github.com/postrider/postrider/controllers/render"
+	"github.com/postrider/postrider/controllers/tenancy"
 )
 
 // Waiting policies are looked at again at this pace, besides when their relays' status changes.
@@ -33,8 +34,10 @@ const (
 type Options struct {
 	// Client reads from caches and writes.
 	Client client.Client
-	Events events.EventRecorder
-	Now    func() time.Time
+	// Admission finds the relays of SendingDomains.
+	Admission tenancy.Admission
+	Events    events.EventRecorder
+	Now       func() time.Time
 }
 
 // Reconciler reconciles RateLimitPolicies.
@@ -109,19 +112,27 @@ func (r *Reconciler) resolve(ctx context.Context, policy *v1alpha1.RateLimitPoli
 
 // relayOf is the relay that a target means, or what is wrong with the target.
 func (r *Reconciler) relayOf(ctx context.Context, namespace string, ref v1alpha1.TargetReference) (*v1alpha1.MailRelay, string, error) {
-	name := ref.Name
 	if ref.Kind == v1alpha1.TargetSendingDomain {
-		domain := &v1alpha1.SendingDomain{}
-		found, err := r.get(ctx, namespace, string(ref.Name), domain)
-		if err != nil || !found {
-			return nil, fmt.Sprintf("There is no SendingDomain %s in this namespace.", ref.Name), err
-		}
-		name = domain.Spec.RelayRef.Name
+		return r.relayOfDomain(ctx, namespace, string(ref.Name))
 	}
 	relay := &v1alpha1.MailRelay{}
-	found, err := r.get(ctx, namespace, string(name), relay)
+	found, err := r.get(ctx, namespace, string(ref.Name), relay)
 	if err != nil || !found {
-		return nil, fmt.Sprintf("There is no MailRelay %s in this namespace.", name), err
+		return nil, fmt.Sprintf("There is no MailRelay %s in this namespace.", ref.Name), err
+	}
+	return relay, "", nil
+}
+
+// relayOfDomain is the relay that a SendingDomain sends through.
+func (r *Reconciler) relayOfDomain(ctx context.Context, namespace, name string) (*v1alpha1.MailRelay, string, error) {
+	domain := &v1alpha1.SendingDomain{}
+	found, err := r.get(ctx, namespace, name, domain)
+	if err != nil || !found {
+		return nil, fmt.Sprintf("There is no SendingDomain %s in this namespace.", name), err
+	}
+	relay, allowed, err := r.Admission.Relay(ctx, domain)
+	if err != nil || relay == nil || !allowed {
+		return nil, fmt.Sprintf("The SendingDomain %s names no MailRelay that admits it.", name), err
 	}
 	return relay, "", nil
 }

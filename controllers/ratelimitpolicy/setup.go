@@ -33,7 +33,7 @@ func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 func (r *Reconciler) policiesOfRelay(ctx context.Context, o client.Object) []ctrl.Request {
 	requests := r.policiesOf(ctx, o.GetNamespace(), v1alpha1.TargetMailRelay, o.GetName())
 	var domains v1alpha1.SendingDomainList
-	if err := r.Client.List(ctx, &domains, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.DomainRelay: o.GetName()}); err != nil {
+	if err := r.Client.List(ctx, &domains, client.MatchingFields{index.DomainRelay: client.ObjectKeyFromObject(o).String()}); err != nil {
 		log.FromContext(ctx).Error(err, "listing the SendingDomains of a relay")
 	}
 	for _, d := range domains.Items {

@@ -26,7 +26,7 @@ func (f *Files) addDomains(in Input) error {
 			if *keys == nil {
 				*keys = map[string][]byte{}
 			}
-			(*keys)[keyFile(d.Spec.Domain, k.Selector)] = k.PEM
+			(*keys)[KeyFile(d.SendingDomain, k.Selector)] = k.PEM
 		}
 	}
 	for i, shard := range shards {
@@ -70,7 +70,7 @@ func domain(d Domain, tokens bool) config.Domain {
 		c.Keys = append(c.Keys, config.DKIMKey{
 			Selector:  k.Selector,
 			Algorithm: config.Algorithm(k.Algorithm),
-			File:      keyFile(d.Spec.Domain, k.Selector),
+			File:      KeyFile(d.SendingDomain, k.Selector),
 			Digest:    config.Digest(k.PEM),
 		})
 	}
@@ -91,9 +91,10 @@ func shardHash(name string) uint32 {
 	return h.Sum32()
 }
 
-// keyFile is a name of fixed length: a domain and a selector together may be longer than a file name. Nobody
-// can make two that collide.
-func keyFile(domain v1alpha1.DomainName, selector string) string {
-	sum := sha256.Sum256([]byte(string(domain) + "\x00" + selector))
+// KeyFile is the file of a key of a SendingDomain. Its name is of fixed length: a domain and a selector together may be
+// longer than a file name. Nobody can make two that collide, and that of another SendingDomain for the same domain is
+// another: its keys are never taken for this one's.
+func KeyFile(d *v1alpha1.SendingDomain, selector string) string {
+	sum := sha256.Sum256([]byte(string(d.Spec.Domain) + "\x00" + selector + "\x00" + string(d.UID)))
 	return "dkim-" + hex.EncodeToString(sum[:16]) + ".pem"
 }

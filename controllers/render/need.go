@@ -44,6 +44,24 @@ type Need struct {
 	Secret string
 	// Field is the first that refers to it, such as spec.listeners[0].tls.secretRef.
 	Field string
+	// Issued says that cert-manager makes it.
+	Issued bool
+}
+
+// CertificateName names the Certificate of a listener, and its Secret. Neither name has a dot: no two make the same.
+func CertificateName(relay, listener string) string { return relay + "." + listener + "-tls" }
+
+// certificateOf is the Secret with a listener's certificate; empty if it has none.
+func certificateOf(relay *v1alpha1.MailRelay, l v1alpha1.Listener) (secret string, issued bool) {
+	switch {
+	case l.TLS == nil:
+		return "", false
+	case l.TLS.IssuerRef != nil:
+		return CertificateName(relay.Name, l.Name), true
+	case l.TLS.SecretRef != nil:
+		return string(l.TLS.SecretRef.Name), false
+	}
+	return "", false
 }
 
 // needs gathers the Secrets that a relay refers to.
@@ -59,7 +77,10 @@ func (n *needs) add(kind Kind, ref *v1alpha1.SecretReference, format string, arg
 func Needs(relay *v1alpha1.MailRelay) []Need {
 	var n needs
 	for i, l := range relay.Spec.Listeners {
-		if l.TLS != nil {
+		switch secret, issued := certificateOf(relay, l); {
+		case issued:
+			n = append(n, Need{Kind: KindTLS, Secret: secret, Field: fmt.Sprintf("spec.listeners[%d].tls.issuerRef", i), Issued: true})
+		case secret != "":
 			n.add(KindTLS, l.TLS.SecretRef, "spec.listeners[%d].tls.secretRef", i)
 		}
 		if l.Auth != nil && l.Auth.Users != nil {

@@ -20,14 +20,14 @@ import (
 
 func TestNeeds(t *testing.T) {
 	want := []Need{
-		{KindCA, "private-ca", "spec.routes[0].smartHosts[0].caSecretRef"},
-		{KindCredentials, "up", "spec.routes[0].smartHosts[0].secretRef"},
-		{KindOAuth2, "app", "spec.routes[0].smartHosts[3].secretRef"},
-		{KindOAuth2, "up", "spec.routes[0].smartHosts[2].secretRef"},
-		{KindRspamd, "spam", "spec.filters[2].rspamd.secretRef"},
-		{KindTLS, "mx1-tls", "spec.listeners[0].tls.secretRef"},
-		{KindUsers, "people", "spec.listeners[1].auth.users.secretRef"},
-		{KindWebhook, "hook", "spec.events.webhooks[0].secretRef"},
+		{KindCA, "private-ca", "spec.routes[0].smartHosts[0].caSecretRef", false},
+		{KindCredentials, "up", "spec.routes[0].smartHosts[0].secretRef", false},
+		{KindOAuth2, "app", "spec.routes[0].smartHosts[3].secretRef", false},
+		{KindOAuth2, "up", "spec.routes[0].smartHosts[2].secretRef", false},
+		{KindRspamd, "spam", "spec.filters[2].rspamd.secretRef", false},
+		{KindTLS, "mx1-tls", "spec.listeners[0].tls.secretRef", false},
+		{KindUsers, "people", "spec.listeners[1].auth.users.secretRef", false},
+		{KindWebhook, "hook", "spec.events.webhooks[0].secretRef", false},
 	}
 	if diff := cmp.Diff(want, Needs(parse[v1alpha1.MailRelay](t, fullRelay))); diff != "" {
 		t.Error(diff)
@@ -153,4 +153,21 @@ func encode(kind string, der []byte) string {
 		panic(err)
 	}
 	return out.String()
+}
+
+// A listener that names an issuer has a Secret of its own, and no two listeners of any relays have the same.
+func TestIssuedCertificates(t *testing.T) {
+	relay := parse[v1alpha1.MailRelay](t, fullRelay)
+	relay.Spec.Listeners[0].TLS = &v1alpha1.ListenerTLS{Mode: v1alpha1.ListenerTLSOpportunistic, IssuerRef: &v1alpha1.IssuerReference{Name: "le"}}
+	name := relay.Name + "." + relay.Spec.Listeners[0].Name + "-tls"
+	want := Need{Kind: KindTLS, Secret: name, Field: "spec.listeners[0].tls.issuerRef", Issued: true}
+	if !slices.Contains(Needs(relay), want) {
+		t.Errorf("it needs %+v", Needs(relay))
+	}
+	if l := listener(relay, relay.Spec.Listeners[0]); l.CertFile != "tls-"+name+".crt" || l.KeyFile != "tls-"+name+".key" {
+		t.Errorf("the listener is %+v", l)
+	}
+	if a, b := CertificateName("a", "b-c"), CertificateName("a-b", "c"); a == b {
+		t.Errorf("both are %s", a)
+	}
 }

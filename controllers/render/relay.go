@@ -80,8 +80,8 @@ func listener(relay *v1alpha1.MailRelay, l v1alpha1.Listener) config.Listener {
 	if l.TLS != nil {
 		c.TLS = config.TLSMode(l.TLS.Mode)
 	}
-	if l.TLS != nil && l.TLS.SecretRef != nil {
-		files := Need{Kind: KindTLS, Secret: string(l.TLS.SecretRef.Name)}.FileNames()
+	if secret, _ := certificateOf(relay, l); secret != "" {
+		files := Need{Kind: KindTLS, Secret: secret}.FileNames()
 		c.CertFile, c.KeyFile = files[0], files[1]
 	}
 	if l.Auth != nil && l.Auth.ServiceAccounts != nil {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/claim"
 	"github.com/postrider/postrider/controllers/dkimkey"
 )
 
@@ -54,7 +55,7 @@ func (p *pass) about() string {
 	if p.relay != nil {
 		relay = p.relay.Generation
 	}
-	return fmt.Sprint(p.domain.UID, p.domain.Generation, relay, p.domain.Spec.RelayRef.Name, p.keys.active, p.keys.pending)
+	return fmt.Sprint(p.domain.UID, p.domain.Generation, relay, claim.Relay(p.domain), p.keys.active, p.keys.pending)
 }
 
 func (p *pass) subject() subject {

@@ -19,18 +19,20 @@ import (
 	"github.com/postrider/postrider/controllers/apply"
 	"github.com/postrider/postrider/controllers/claim"
 	"github.com/postrider/postrider/controllers/condition"
-	"github.com/postrider/postrider/controllers/index"
 	"github.com/postrider/postrider/controllers/secret"
+	"github.com/postrider/postrider/controllers/tenancy"
 	"github.com/postrider/postrider/relay/dns"
 )
 
 // Options are what a Reconciler works with.
 type Options struct {
 	// Client reads from caches, but for Secrets, and writes.
-	Client  client.Client
-	Secrets *secret.Reader
-	Events  events.EventRecorder
-	Now     func() time.Time
+	Client client.Client
+	// Admission finds the relays of SendingDomains, and who has a claim.
+	Admission tenancy.Admission
+	Secrets   *secret.Reader
+	Events    events.EventRecorder
+	Now       func() time.Time
 	// Resolver makes a resolver for one check, without answers of the last one. The servers are host:port; none
 	// for the operator's own.
 	Resolver func(servers []string) dns.Resolver
@@ -55,11 +57,12 @@ type pass struct {
 	domain *v1alpha1.SendingDomain
 	memory *memory
 	now    time.Time
-	// relay is nil when there is none.
-	relay   *v1alpha1.MailRelay
-	claimed bool
-	keys    keys
-	records []v1alpha1.DNSRecord
+	// relay is nil when there is none, or one of another namespace that does not admit the domain.
+	relay *v1alpha1.MailRelay
+	// allowed says that the relay admits the domain, claimed that another SendingDomain has it.
+	allowed, claimed bool
+	keys             keys
+	records          []v1alpha1.DNSRecord
 }
 
 // Reconcile finds out whose the domain is, sees to its keys, looks at DNS if that is due, and reports.
@@ -86,28 +89,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return p.again(), nil
 }
 
-// gather reads the relay and finds out whether another of its domains has the claim.
-func (p *pass) gather(ctx context.Context) error {
-	relay := &v1alpha1.MailRelay{}
-	err := p.Client.Get(ctx, client.ObjectKey{Namespace: p.domain.Namespace, Name: string(p.domain.Spec.RelayRef.Name)}, relay)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("reading the MailRelay: %w", err)
+// gather reads the relay, and finds out whether it admits the domain and whether another has the claim.
+func (p *pass) gather(ctx context.Context) (err error) {
+	p.relay, p.allowed, err = p.Admission.Relay(ctx, p.domain)
+	if err != nil || !p.allowed {
+		return err
 	}
-	if err == nil {
-		p.relay = relay
+	claims, err := p.Admission.Claims(ctx, p.relay, p.domain.Spec.Domain)
+	if err != nil {
+		return err
 	}
-	p.claimed, err = p.claimedByAnother(ctx)
-	return err
-}
-
-func (p *pass) claimedByAnother(ctx context.Context) (bool, error) {
-	var siblings v1alpha1.SendingDomainList
-	relay := client.MatchingFields{index.DomainRelay: string(p.domain.Spec.RelayRef.Name)}
-	if err := p.Client.List(ctx, &siblings, client.InNamespace(p.domain.Namespace), relay); err != nil {
-		return false, fmt.Errorf("listing SendingDomains: %w", err)
-	}
-	owner := claim.Owners(siblings.Items)[p.domain.Spec.Domain]
-	return owner != nil && owner.UID != p.domain.UID, nil
+	owner := claim.Owners(claims)[p.domain.Spec.Domain]
+	p.claimed = owner != nil && owner.UID != p.domain.UID
+	return nil
 }
 
 // report writes the status if it means something else than before.

@@ -2,7 +2,9 @@ package sendingdomain
 
 import (
 	"context"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -13,8 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/controllers/claim"
 	"github.com/postrider/postrider/controllers/condition"
 	"github.com/postrider/postrider/controllers/index"
+	"github.com/postrider/postrider/controllers/tenancy"
 )
 
 // concurrent is how many domains are reconciled at the same time. Most of the time is spent waiting for DNS, up to half a minute
@@ -26,7 +30,11 @@ const concurrent = 64
 // What it may do stands in config/rbac/role.yaml, and tests run it with just that.
 func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 	spec := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr)
+	if !r.Admission.Namespaced {
+		b.WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.domainsOfNamespace), builder.WithPredicates(tenancy.Relabelled()))
+	}
+	return b.
 		Named("sendingdomain").
 		For(&v1alpha1.SendingDomain{}, spec).
 		Watches(&v1alpha1.MailRelay{}, handler.EnqueueRequestsFromMapFunc(r.domainsOfRelay), spec).
@@ -36,31 +44,33 @@ func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 }
 
 func (r *Reconciler) domainsOfRelay(ctx context.Context, o client.Object) []ctrl.Request {
-	return r.requests(ctx, o.GetNamespace(), o.GetName(), func(*v1alpha1.SendingDomain) bool { return true })
+	return r.requests(ctx, client.MatchingFields{index.DomainRelay: client.ObjectKeyFromObject(o).String()})
 }
 
-// siblings are the other SendingDomains for the same domain on the same relay.
+// siblings are the SendingDomains for the same domain on the same relay.
 func (r *Reconciler) siblings(ctx context.Context, o client.Object) []ctrl.Request {
 	d, ok := o.(*v1alpha1.SendingDomain)
 	if !ok {
 		return nil
 	}
-	return r.requests(ctx, d.Namespace, string(d.Spec.RelayRef.Name), func(s *v1alpha1.SendingDomain) bool {
-		return s.Spec.Domain == d.Spec.Domain && s.Name != d.Name
-	})
+	requests := r.requests(ctx, client.MatchingFields{index.DomainClaim: index.Claim(claim.Relay(d), d.Spec.Domain)})
+	return slices.DeleteFunc(requests, func(other ctrl.Request) bool { return other.NamespacedName == client.ObjectKeyFromObject(d) })
 }
 
-func (r *Reconciler) requests(ctx context.Context, namespace, relay string, wanted func(*v1alpha1.SendingDomain) bool) []ctrl.Request {
+// domainsOfNamespace are those that a namespace's labels may let send, or not any more.
+func (r *Reconciler) domainsOfNamespace(ctx context.Context, o client.Object) []ctrl.Request {
+	return r.requests(ctx, client.InNamespace(o.GetName()))
+}
+
+func (r *Reconciler) requests(ctx context.Context, which client.ListOption) []ctrl.Request {
 	var list v1alpha1.SendingDomainList
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{index.DomainRelay: relay}); err != nil {
-		log.FromContext(ctx).Error(err, "listing the SendingDomains of a relay")
+	if err := r.Client.List(ctx, &list, which); err != nil {
+		log.FromContext(ctx).Error(err, "listing SendingDomains")
 		return nil
 	}
 	var requests []ctrl.Request
 	for i := range list.Items {
-		if wanted(&list.Items[i]) {
-			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-		}
+		requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}
 	return requests
 }

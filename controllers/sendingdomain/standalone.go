@@ -15,7 +15,7 @@ type Standalone struct{ memory memory }
 
 // Facts are what the caller knows about a SendingDomain.
 type Facts struct {
-	// Relay is nil when there is none.
+	// Relay is nil when there is none that admits the domain.
 	Relay *v1alpha1.MailRelay
 	// Claimed says that another SendingDomain has the domain on this relay.
 	Claimed bool
@@ -52,7 +52,7 @@ func Judge(d *v1alpha1.SendingDomain, f Facts, now time.Time) (v1alpha1.SendingD
 }
 
 func newPass(d *v1alpha1.SendingDomain, f Facts, now time.Time) *pass {
-	p := &pass{domain: d, now: now, relay: f.Relay, claimed: f.Claimed, records: d.Status.Records}
+	p := &pass{domain: d, now: now, relay: f.Relay, allowed: f.Relay != nil, claimed: f.Claimed, records: d.Status.Records}
 	if p.signs() {
 		p.keys = choose(f.Sets, d.Spec.DKIM.Algorithms, d.Status.DKIM.ActiveSelector)
 		p.keys.problem = f.KeyProblem

@@ -17,7 +17,7 @@ func (p *pass) conditions() []metav1.Condition {
 	}
 	o := condition.SendingDomain{
 		Domain: p.domain, Now: p.now,
-		RelayFound: p.relay != nil, Claimed: p.claimed,
+		RelayFound: p.relay != nil, Allowed: p.allowed, Claimed: p.claimed,
 		KeyProblem: p.keys.problem, KeyWarning: p.keys.warning,
 		Records: ofKeys(p.records, list, p.domain),
 		Active:  p.keys.active != "",

@@ -23,22 +23,30 @@ import (
 // on, and not at all where nobody asks. They may be used by many goroutines.
 type Accounts struct {
 	cache cache.Cache
+	// namespaces are those that may be read; nil for all. In others there is no ServiceAccount, as far as we know.
+	namespaces map[string]cache.Config
 
 	mu sync.Mutex
 	// pending are the watches of those who want to be told; nil once they have begun.
 	pending []func() error
 }
 
-// NewAccounts returns the ServiceAccounts of a manager's cluster. They have a cache of their own: the manager's holds
-// only what bears our label.
-func NewAccounts(mgr ctrl.Manager) (*Accounts, error) {
+// NewAccounts returns the ServiceAccounts of a manager's cluster, or only of some namespaces. They have a cache of their
+// own: the manager's holds only what bears our label.
+func NewAccounts(mgr ctrl.Manager, namespaces map[string]cache.Config) (*Accounts, error) {
 	c, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), DefaultTransform: strip,
+		DefaultNamespaces: namespaces,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the cache of ServiceAccounts: %w", err)
 	}
-	return &Accounts{cache: c}, mgr.Add(c)
+	return &Accounts{cache: c, namespaces: namespaces}, mgr.Add(c)
+}
+
+func (a *Accounts) readable(namespace string) bool {
+	_, listed := a.namespaces[namespace]
+	return a.namespaces == nil || listed
 }
 
 // Tell has a controller look at what a ServiceAccount concerns when one is made or deleted, once there was a question.
@@ -53,7 +61,7 @@ func (a *Accounts) Tell(c controller.Controller, concerned func(context.Context,
 
 // UID is that of a ServiceAccount; empty if there is none, or it is being deleted.
 func (a *Accounts) UID(ctx context.Context, account types.NamespacedName) (types.UID, error) {
-	if err := a.begin(); err != nil {
+	if err := a.begin(); err != nil || !a.readable(account.Namespace) {
 		return "", err
 	}
 	m := kind()
@@ -69,7 +77,7 @@ func (a *Accounts) UID(ctx context.Context, account types.NamespacedName) (types
 
 // UIDs are those of all ServiceAccounts of a namespace, by name.
 func (a *Accounts) UIDs(ctx context.Context, namespace string) (map[string]types.UID, error) {
-	if err := a.begin(); err != nil {
+	if err := a.begin(); err != nil || !a.readable(namespace) {
 		return nil, err
 	}
 	list := &metav1.PartialObjectMetadataList{}

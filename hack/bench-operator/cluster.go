@@ -94,7 +94,7 @@ func (c *cluster) startControllers(binaries string) error {
 
 // install applies what config/default holds for the operator, and returns a kubeconfig of its ServiceAccount.
 func (c *cluster) install(ctx context.Context) (string, error) {
-	for _, file := range []string{"manager/namespace.yaml", "rbac/service_account.yaml", "rbac/role.yaml", "rbac/role_binding.yaml", "rbac/namespace_role.yaml"} {
+	for _, file := range []string{"manager/namespace.yaml", "rbac/service_account.yaml", "rbac/role.yaml", "rbac/role_binding.yaml", "rbac/cluster_role.yaml", "rbac/namespace_role.yaml"} {
 		if out, err := c.kubectl(ctx, "apply", "-f", filepath.Join("config", file)); err != nil {
 			return "", fmt.Errorf("%s: %w\n%s", file, err, out)
 		}

@@ -19,11 +19,12 @@ type providers struct {
 }
 
 // newProviders puts policies together that have a suffix in common, or one that ends in another's. A site is named by
-// the first suffix in the alphabet, so that neither the order of the policies nor their names matter.
+// the first suffix in the alphabet, so that neither the order of the policies nor their names matter. A policy about
+// some sender domains makes no site: it may be a tenant's, and must not change how the mail of others is queued.
 func newProviders(policies []config.RatePolicy) providers {
 	p := providers{site: map[string]string{}}
 	for _, policy := range policies {
-		if len(policy.MXSuffixes) > 0 {
+		if len(policy.MXSuffixes) > 0 && len(policy.SenderDomains) == 0 {
 			p.sets = append(p.sets, set(policy.MXSuffixes))
 		}
 	}

@@ -331,6 +331,7 @@ func TestProviderIsOneSite(t *testing.T) {
 		{MXSuffixes: []string{"google.test"}},
 		{MXSuffixes: []string{"protection.outlook.test", "mx.microsoft"}},
 		{MXSuffixes: []string{"eu.protection.outlook.test", "hotmail.test"}},
+		{MXSuffixes: []string{"google.test", "hotmail.test"}, SenderDomains: []string{"tenant.test"}},
 		{DestinationDomains: []string{"a.test"}},
 	}
 	for name, tc := range map[string]struct {

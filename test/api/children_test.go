@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -75,7 +76,7 @@ func childrenOf(t *testing.T, key client.ObjectKey) []client.Object {
 		Files:             files,
 		Index:             index,
 		Replicas:          relay.Spec.Replicas,
-		Image:             "example.com/postrider:v1",
+		Image:             "example.com/postrider@sha256:" + strings.Repeat("0a", 32),
 		OperatorNamespace: "postrider-system",
 	})
 }

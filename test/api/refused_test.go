@@ -94,6 +94,11 @@ var refusals = []refusal{
 	{mailRelay, edits{"spec.listeners": submission, "spec.listeners.0.tls": ""}, "set tls.mode to Required"},
 	{mailRelay, edits{"spec.listeners": submission, "spec.listeners.0.tls.secretRef": ""}, "give secretRef"},
 	{mailRelay, edits{"spec.listeners.0.tls": "{mode: None, secretRef: {name: t}}"}, "with None remove it"},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: t}, issuerRef: {name: le}}"}, "or issuerRef, not both"},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: None, issuerRef: {name: le}}"}, "with None remove it"},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: t}, dnsNames: [a.example]}"}, "dnsNames are for a certificate that is issued"},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, issuerRef: {name: le, kind: cluster}}"}, "should match"},
+	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, issuerRef: {name: le, namespace: other}}"}, `unknown field "spec.listeners[0].tls.issuerRef.namespace"`},
 	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: ../other}}"}, "must be the name of a Secret"},
 	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: t, namespace: other}}"}, `unknown field "spec.listeners[0].tls.secretRef.namespace"`},
 	{mailRelay, edits{"spec.listeners.0.tls": "{mode: Implicit, secretRef: {name: " + strings.Repeat("a", 201) + "}}"}, "Too long"},
@@ -211,6 +216,12 @@ var refusals = []refusal{
 	{mailRelay, edits{"spec.events.webhooks": "[{name: a, url: 'https://a.example'}, {name: a, url: 'https://b.example'}]"}, "Duplicate value"},
 	{mailRelay, edits{"spec.events.webhooks": list(9, func(i int) string { return fmt.Sprintf("{name: w%d, url: 'https://a.example'}", i) })}, "must have at most 8 items"},
 
+	// Who may send through a relay.
+	{mailRelay, edits{"spec.allowedDomains.namespaces": "{from: Selector}"}, "from Selector and selector belong together"},
+	{mailRelay, edits{"spec.allowedDomains.namespaces": "{from: All, selector: {}}"}, "from Selector and selector belong together"},
+	{mailRelay, edits{"spec.allowedDomains.namespaces.from": "Some"}, `supported values: "Same", "Selector", "All"`},
+	{mailRelay, edits{"spec.allowedDomains.suffixes": "[.example.com]"}, "must be a domain name"},
+
 	// Egress and DNS.
 	{mailRelay, edits{"spec.egress.addresses": "[mx1.example.com]"}, "must be an IP address"},
 	{mailRelay, edits{"spec.egress.addresses": "[203.0.113.0/24]"}, "must be an IP address"},
@@ -221,7 +232,7 @@ var refusals = []refusal{
 	// SendingDomains.
 	{sendingDomain, edits{"spec.relayRef": ""}, "spec.relayRef: Required"},
 	{sendingDomain, edits{"spec.relayRef.name": "../outbound"}, "must be the name of an object"},
-	{sendingDomain, edits{"spec.relayRef": "{name: outbound, namespace: other}"}, `unknown field "spec.relayRef.namespace"`},
+	{sendingDomain, edits{"spec.relayRef": "{name: outbound, namespace: other/x}"}, "must be the name of a namespace"},
 	{sendingDomain, edits{"spec.senders": "[{user: a}, {user: a}]"}, "a sender stands there twice"},
 	{sendingDomain, edits{"spec.senders": "[{serviceAccount: {name: a}}, {user: b}, {serviceAccount: {name: a}}]"}, "a sender stands there twice"},
 	{sendingDomain, edits{"spec.senders": "[{}]"}, "give one of user and serviceAccount"},
@@ -390,5 +401,32 @@ func walk(s *apiextensionsv1.JSONSchemaProps, visit func(*apiextensionsv1.JSONSc
 	}
 	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
 		walk(s.AdditionalProperties.Schema, visit)
+	}
+}
+
+// No field by which a Secret is named names a namespace, too: whoever may write a resource learns nothing of the Secrets
+// of others.
+func TestNoSecretElsewhere(t *testing.T) {
+	references := 0
+	for _, definition := range definitions(t) {
+		for _, v := range definition.Spec.Versions {
+			walk(v.Schema.OpenAPIV3Schema, func(s *apiextensionsv1.JSONSchemaProps) {
+				for name, field := range s.Properties {
+					if !strings.HasSuffix(strings.ToLower(name), "secretref") && name != "imagePullSecrets" {
+						continue
+					}
+					if field.Items != nil {
+						field = *field.Items.Schema
+					}
+					references++
+					if keys := slices.Sorted(maps.Keys(field.Properties)); !slices.Equal(keys, []string{"name"}) {
+						t.Errorf("%s %s has the fields %q", definition.Spec.Names.Kind, name, keys)
+					}
+				}
+			})
+		}
+	}
+	if references < 6 {
+		t.Errorf("only %d references found: the test would prove nothing", references)
 	}
 }

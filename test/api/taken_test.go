@@ -23,6 +23,7 @@ spec:
   postmaster: ops@example.com
   listeners: [{name: smtp, port: 25, mode: Relay}]
   access: {undeclaredSenders: Reject}
+  allowedDomains: {namespaces: {from: Same}}
   drain:
     onDelete: Deliver
     onScaleDown: Handoff
@@ -102,6 +103,8 @@ func TestTaken(t *testing.T) {
 		"a single private range": {"spec.access.trustedCIDRs": `[10.0.0.0/8, "2001:db8::/32"]`},
 		"ports around the taken": {"spec.listeners": "[{name: a, port: 2000, mode: Relay}, {name: b, port: 3024, mode: Relay}]"},
 		"submission":             {"spec.listeners": submission},
+		"a certificate issued":   {"spec.listeners.0.tls": "{mode: Implicit, issuerRef: {name: le, kind: ClusterIssuer}, dnsNames: [outbound.mail.svc]}"},
+		"namespaces by label":    {"spec.allowedDomains": "{namespaces: {from: Selector, selector: {matchLabels: {mail: yes-please}}}, suffixes: [example.com]}"},
 		"no delay warning":       {"spec.queue.delayWarningSeconds": "0", "spec.queue.maxMessageAgeSeconds": "60"},
 		"an address for a host":  {"spec.routes": smartHost, "spec.routes.0.smartHosts.0.host": "'2001:db8::1'"},
 		"one label for a host":   {"spec.routes": smartHost, "spec.routes.0.smartHosts.0.host": "mailhog"},

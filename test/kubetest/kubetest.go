@@ -3,6 +3,7 @@
 package kubetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -150,23 +151,60 @@ func (s *Server) Apply(t *testing.T, files ...string) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		f, err := os.Open(filepath.Join(root, file))
+		data, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		for d := yaml.NewYAMLOrJSONDecoder(f, 4096); ; {
-			u := &unstructured.Unstructured{}
-			if err := d.Decode(&u.Object); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
-			err := s.Client.Apply(context.Background(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("test"), client.ForceOwnership)
-			if err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
+		s.ApplyObjects(t, parse(t, data)...)
+	}
+}
+
+// ApplyObjects applies objects.
+func (s *Server) ApplyObjects(t *testing.T, objects ...*unstructured.Unstructured) {
+	t.Helper()
+	for _, u := range objects {
+		err := s.Client.Apply(context.Background(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("test"), client.ForceOwnership)
+		if err != nil {
+			t.Fatalf("%s %s: %v", u.GetKind(), u.GetName(), err)
 		}
+	}
+}
+
+// Kustomize returns what kubectl makes of a directory with a kustomization, named from the root of the module, with
+// strings replaced, old and new by turns.
+func Kustomize(t *testing.T, dir string, replace ...string) []*unstructured.Unstructured {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaries, err := Binaries(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(filepath.Join(binaries, "kubectl"), "kustomize", filepath.Join(root, dir)).Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			err = fmt.Errorf("%w: %s", err, failed.Stderr)
+		}
+		t.Fatalf("kubectl kustomize %s: %v", dir, err)
+	}
+	return parse(t, []byte(strings.NewReplacer(replace...).Replace(string(out))))
+}
+
+// parse reads YAML documents.
+func parse(t *testing.T, data []byte) []*unstructured.Unstructured {
+	t.Helper()
+	var objects []*unstructured.Unstructured
+	for d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096); ; {
+		u := &unstructured.Unstructured{}
+		if err := d.Decode(&u.Object); errors.Is(err, io.EOF) {
+			return objects
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, u)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/postrider/postrider/api/v1alpha1"
@@ -65,13 +66,16 @@ func rendered(d *v1alpha1.SendingDomain, sign []dkimkey.Key) render.Domain {
 	return r
 }
 
-// orphans are the SendingDomains whose relay is not in the manifests.
+// orphans are the SendingDomains whose relay is not in the manifests, or does not admit them.
 func orphans(set *manifest.Set) []v1alpha1.SendingDomain {
 	return slices.DeleteFunc(slices.Clone(set.Domains), func(d v1alpha1.SendingDomain) bool {
-		return slices.ContainsFunc(set.Relays, func(r v1alpha1.MailRelay) bool {
-			return r.Namespace == d.Namespace && r.Name == string(d.Spec.RelayRef.Name)
-		})
+		return slices.ContainsFunc(set.Relays, func(r v1alpha1.MailRelay) bool { return admits(&r, &d) })
 	})
+}
+
+// admits says whether a SendingDomain names a relay that admits it. Of a namespace, only the name is known here.
+func admits(r *v1alpha1.MailRelay, d *v1alpha1.SendingDomain) bool {
+	return claim.Relay(d) == key(r.Namespace, r.Name) && claim.Allows(r, d, map[string]string{corev1.LabelMetadataName: d.Namespace})
 }
 
 // judgeOrphans gives them their status.
@@ -84,5 +88,8 @@ func judgeOrphans(domains []v1alpha1.SendingDomain, now time.Time) []v1alpha1.Se
 
 // keysDir is where the keys of a SendingDomain are kept.
 func keysDir(relayDir string, d *v1alpha1.SendingDomain) string {
+	if claim.Relay(d).Namespace != d.Namespace {
+		return filepath.Join(relayDir, "keys-"+d.Namespace, d.Name)
+	}
 	return filepath.Join(relayDir, "keys", d.Name)
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/cmd/postrider/door"
+	"github.com/postrider/postrider/controllers/claim"
 	"github.com/postrider/postrider/controllers/manifest"
 	"github.com/postrider/postrider/controllers/render"
 	"github.com/postrider/postrider/relay"
@@ -143,7 +144,7 @@ func (s *supervisor) warn(set *manifest.Set) {
 		}
 	}
 	for _, d := range s.orphans {
-		warnings = append(warnings, fmt.Sprintf("SendingDomain %s/%s: there is no MailRelay %s in its namespace", d.Namespace, d.Name, d.Spec.RelayRef.Name))
+		warnings = append(warnings, fmt.Sprintf("SendingDomain %s/%s: there is no MailRelay %s that admits it", d.Namespace, d.Name, claim.Relay(&d)))
 	}
 	for _, w := range warnings {
 		if !slices.Contains(s.said, w) {

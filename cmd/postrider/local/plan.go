@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,7 +26,7 @@ type Plan struct {
 	Relay *v1alpha1.MailRelay
 	// Domains name the relay, whether or not it takes them.
 	Domains []v1alpha1.SendingDomain
-	// Policies are those of the relay's namespace.
+	// Policies are those of the relay's namespace and of its domains'.
 	Policies []v1alpha1.RateLimitPolicy
 	// Material is what the Secrets hold, as files of the configuration.
 	Material map[string][]byte
@@ -79,12 +80,12 @@ func newPlan(set *manifest.Set, r *v1alpha1.MailRelay, resolver string, last Las
 	}
 	p := &Plan{Relay: r, Material: map[string][]byte{}}
 	for _, d := range set.Domains {
-		if d.Namespace == r.Namespace && string(d.Spec.RelayRef.Name) == r.Name {
+		if admits(r, &d) {
 			p.Domains = append(p.Domains, d)
 		}
 	}
 	for _, policy := range set.Policies {
-		if policy.Namespace == r.Namespace {
+		if policy.Namespace == r.Namespace || slices.ContainsFunc(p.Domains, func(d v1alpha1.SendingDomain) bool { return d.Namespace == policy.Namespace }) {
 			p.Policies = append(p.Policies, policy)
 		}
 	}
