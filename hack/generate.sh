@@ -11,9 +11,9 @@ go run ./hack/apidoc >docs/api.md
 # The chart and the bundle for the Operator Lifecycle Manager. A release makes its own bundle, with its version and the
 # image's digest.
 made=$(mktemp -d)
-for kustomization in default watched; do
+for kustomization in default namespaced watched; do
 	bin/kube/kubectl kustomize "config/$kustomization" >"$made/$kustomization"
 done
-go run ./hack/chart -default "$made/default" -watched "$made/watched" -out config/helm/templates
+go run ./hack/chart -default "$made/default" -namespaced "$made/namespaced" -watched "$made/watched" -out config/helm/templates
 go run ./hack/bundle -version 0.0.0-dev -image ghcr.io/postrider/postrider:dev -out bundle <"$made/default"
 rm -r "$made"

@@ -2,7 +2,7 @@
 // definitions and monitoring, as kustomize makes them of config/. The Deployment, which has values, is a template of
 // its own, written by people.
 //
-//	go run ./hack/chart -default FILE -watched FILE -out config/helm/templates
+//	go run ./hack/chart -default FILE -namespaced FILE -watched FILE -out config/helm/templates
 package main
 
 import (
@@ -36,35 +36,50 @@ func main() {
 
 func run() error {
 	whole := flag.String("default", "", "file with what kustomize makes of config/default")
+	one := flag.String("namespaced", "", "file with what kustomize makes of config/namespaced")
 	watched := flag.String("watched", "", "file with what kustomize makes of config/watched")
 	out := flag.String("out", "", "directory of the templates")
 	flag.Parse()
-	if *whole == "" || *watched == "" || *out == "" {
-		return errors.New("-default, -watched and -out are needed")
+	if *whole == "" || *one == "" || *watched == "" || *out == "" {
+		return errors.New("-default, -namespaced, -watched and -out are needed")
 	}
-	plain, err := documents(*whole)
+	cluster, err := read(*whole)
 	if err != nil {
 		return err
 	}
-	cluster, err := sort(plain)
+	namespaced, err := read(*one)
 	if err != nil {
 		return err
 	}
-	more, err := documents(*watched)
+	monitoring, err := added(*whole, *watched)
 	if err != nil {
 		return err
 	}
-	var monitoring []string
-	for _, text := range more {
-		if !slices.Contains(plain, text) {
-			monitoring = append(monitoring, inRelease(text))
-		}
-	}
+	policies := either(join(namespaced.policies), join(cluster.policies))
 	return errors.Join(
-		write(*out, "rights.yaml", join(cluster.rights)),
-		write(*out, "networkpolicy.yaml", when(".Values.networkPolicy.enabled", join(cluster.policies))),
+		write(*out, "rights.yaml", either(join(namespaced.rights), join(cluster.rights))),
+		write(*out, "networkpolicy.yaml", when(".Values.networkPolicy.enabled", policies)),
 		write(*out, "monitoring.yaml", when(".Values.monitoring.enabled", join(monitoring))),
 		write(*out, "definitions.yaml", when(".Values.crds.install", join(cluster.definitions))))
+}
+
+// added are the objects that one file has and the other has not.
+func added(without, with string) ([]string, error) {
+	plain, err := documents(without)
+	if err != nil {
+		return nil, err
+	}
+	all, err := documents(with)
+	if err != nil {
+		return nil, err
+	}
+	var more []string
+	for _, text := range all {
+		if !slices.Contains(plain, text) {
+			more = append(more, inRelease(text))
+		}
+	}
+	return more, nil
 }
 
 // templates are the objects of an installation as texts, by where they go.
@@ -83,13 +98,17 @@ func documents(file string) ([]string, error) {
 	return texts, nil
 }
 
-// sort finds the place of every object, and puts the release's namespace in the place of its own.
-func sort(texts []string) (templates, error) {
+// read finds the place of every object in a file, and puts the release's namespace in the place of its own.
+func read(file string) (templates, error) {
+	texts, err := documents(file)
+	if err != nil {
+		return templates{}, err
+	}
 	var t templates
 	for _, text := range texts {
 		var o struct{ Kind string }
 		if err := yaml.Unmarshal([]byte(text), &o); err != nil {
-			return templates{}, fmt.Errorf("reading what kustomize made: %w", err)
+			return templates{}, fmt.Errorf("%s: %w", file, err)
 		}
 		switch o.Kind {
 		case "Namespace": // Helm makes it
@@ -101,7 +120,7 @@ func sort(texts []string) (templates, error) {
 		case "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding":
 			t.rights = append(t.rights, inRelease(text))
 		default:
-			return templates{}, fmt.Errorf("the chart has no place for a %s: give it one in hack/chart", o.Kind)
+			return templates{}, fmt.Errorf("%s: the chart has no place for a %s: give it one in hack/chart", file, o.Kind)
 		}
 	}
 	return t, nil
@@ -126,6 +145,11 @@ func join(texts []string) string { return strings.Join(texts, "---\n") }
 
 // when renders a text if a value says so.
 func when(value, text string) string { return "{{- if " + value + " }}\n" + text + "{{- end }}\n" }
+
+// either renders one text for a single namespace, and another for the whole cluster.
+func either(namespaced, cluster string) string {
+	return "{{- if .Values.namespaced }}\n" + namespaced + "{{- else }}\n" + cluster + "{{- end }}\n"
+}
 
 func write(dir, name, text string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte(made+text), 0o644)
