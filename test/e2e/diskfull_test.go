@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/smtp"
+	"net/textproto"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -67,7 +68,8 @@ func (s setup) noRoom() error {
 	if err == nil {
 		return errors.New("MAIL is taken")
 	}
-	if !strings.HasPrefix(err.Error(), "452 4.3.1") {
+	var reply *textproto.Error
+	if !errors.As(err, &reply) || reply.Code != 452 || !strings.HasPrefix(reply.Msg, "4.3.1 ") {
 		return fmt.Errorf("MAIL is answered otherwise: %w", err)
 	}
 	return nil
