@@ -84,7 +84,7 @@ e2e-full: e2e-cluster interop ## All scenarios, those too that take long
 	@test/e2e/run.sh
 
 .PHONY: e2e-cluster
-e2e-cluster: cluster-up image gotestsum
+e2e-cluster: cluster-up image bin/postrider gotestsum
 	@hack/packages.sh peers
 	@hack/step.sh "loading $(IMG)" bin/cluster load bin/image.tar
 

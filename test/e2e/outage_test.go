@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -14,17 +15,7 @@ import (
 func TestOutage(t *testing.T) {
 	const messages = 5
 	s := newSetup(t, "outage", options{})
-	if err := world.postfix.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	running := false
-	t.Cleanup(func() {
-		if !running {
-			if err := world.postfix.Start(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	back := postfixAway(t)
 	begin := time.Now()
 	for i := range messages {
 		s.swaks(t, fmt.Sprintf("while it is down %d", i))
@@ -38,15 +29,27 @@ func TestOutage(t *testing.T) {
 	}
 	s.saysWhy(t)
 
-	if err := world.postfix.Start(); err != nil {
-		t.Fatal(err)
-	}
-	running = true
+	back()
 	eventually(t, 60*time.Second, "delivered", func() error { return s.delivered(messages) })
 	eventually(t, 20*time.Second, "kubectl shows none", func() error { return errors.Join(s.queued(0), s.shows(0)) })
 	if mr, err := s.relay(); err != nil || mr.Status.Queue.OldestMessageTime != nil {
 		t.Errorf("an empty queue has an oldest message: %v, %v", mr.Status.Queue, err)
 	}
+}
+
+// postfixAway stops the next hop of all mail until it is told that it is back, or the scenario ends.
+func postfixAway(t *testing.T) (back func()) {
+	t.Helper()
+	if err := world.postfix.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	back = sync.OnceFunc(func() {
+		if err := world.postfix.Start(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(back)
+	return back
 }
 
 // shows checks the column QUEUED, and that OLDEST has an age exactly when something is queued.

@@ -78,11 +78,11 @@ func Hand(conn net.Conn, l Letter, way Way) (id string, err error) {
 	}
 	way.Say("taken: %s", reply)
 	_ = c.Quit() // the message is taken, whatever comes of this
-	_, id, found := strings.Cut(reply, queuedAs)
-	if !found {
-		return "", fmt.Errorf("the reply names no spool id: %s", reply)
+	_, named, _ := strings.Cut(reply, queuedAs)
+	if words := strings.Fields(named); len(words) > 0 {
+		return words[0], nil
 	}
-	return strings.Fields(id)[0], nil
+	return "", fmt.Errorf("the reply names no spool id: %s", reply)
 }
 
 // greet reads the greeting, says EHLO, and does TLS.
