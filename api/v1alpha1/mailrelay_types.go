@@ -67,8 +67,9 @@ type MailRelaySpec struct {
 	// +optional
 	Upgrade Upgrade `json:"upgrade,omitempty"`
 
-	// version is what the pods run with upgrade Manual: a tag of the operator's relay image. Left out, they keep what they
-	// run; a new relay begins with the operator's own. A relay refuses the queue of a newer version with another layout.
+	// version is what the pods run with upgrade Manual: the operator's own version, which it has the image of, or another tag
+	// of that image's repository. Left out, they keep what they run; a new relay begins with the operator's own. A relay
+	// refuses the queue of a newer version with another layout.
 	// +optional
 	Version Version `json:"version,omitempty"`
 

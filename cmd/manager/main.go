@@ -99,7 +99,8 @@ func run(ctx context.Context, f flags) error {
 		return fmt.Errorf("making the manager: %w", err)
 	}
 	if err := operator.Add(ctx, mgr, operator.Options{
-		Namespace: namespace, Namespaces: f.namespaces, RelayImage: f.relayImage, ClusterDomain: f.clusterDomain, Metrics: metrics.Registry,
+		Namespace: namespace, Namespaces: f.namespaces, RelayImage: f.relayImage, Version: version,
+		ClusterDomain: f.clusterDomain, Metrics: metrics.Registry,
 	}); err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ const (
 	// one of the template.
 	PodSpecAnnotation = "postrider.dev/pod-spec"
 	ShapeAnnotation   = "postrider.dev/shape"
+	// VersionAnnotation, on a StatefulSet, is the version of the relay in its image, which a digest does not tell.
+	VersionAnnotation = "postrider.dev/version"
 )
 
 const (
@@ -47,8 +49,8 @@ type Input struct {
 	// ClaimSize is the size in the claim template of the StatefulSet that exists, which cannot change; nil when
 	// there is none yet.
 	ClaimSize *resource.Quantity
-	// Image is the relay's container image.
-	Image string
+	// Image is the relay's container image, Version the version that is in it; empty where nobody knows.
+	Image, Version string
 	// Kept is the pod template that the pods keep, but for what the MailRelay's spec.pod says; nil for a new one.
 	Kept *Kept
 	// OperatorNamespace is the namespace from where the status port is reached.
@@ -71,10 +73,11 @@ func Objects(in Input) []client.Object {
 	return append(objects, statefulSet(in))
 }
 
-// Kept is a pod template as it is in a StatefulSet, and what that one's PodSpecAnnotation and ShapeAnnotation say.
+// Kept is a pod template as it is in a StatefulSet, and what that one's PodSpecAnnotation, ShapeAnnotation and
+// VersionAnnotation say.
 type Kept struct {
-	Template        corev1.PodTemplateSpec
-	MadeFrom, Shape string
+	Template                 corev1.PodTemplateSpec
+	MadeFrom, Shape, Version string
 }
 
 // Selector selects the pods of a relay. It stands in its StatefulSet and can never change.

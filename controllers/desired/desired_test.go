@@ -85,6 +85,7 @@ func inputOf(t *testing.T, text string) Input {
 		Index:             []byte("{\"generation\": 7}\n"),
 		Replicas:          relay.Spec.Replicas,
 		Image:             "example.com/postrider:v1",
+		Version:           "v1",
 		OperatorNamespace: "postrider-system",
 	}
 }

@@ -15,6 +15,9 @@ func statefulSet(in Input) client.Object {
 	template, shape := shape(in)
 	metadata := meta(in, in.Relay.Name)
 	metadata.Annotations = map[string]string{PodSpecAnnotation: digest(in.Relay.Spec.Pod), ShapeAnnotation: shape}
+	if in.Version != "" {
+		metadata.Annotations[VersionAnnotation] = in.Version
+	}
 	return &appsv1.StatefulSet{
 		TypeMeta:   typeMeta("apps/v1", "StatefulSet"),
 		ObjectMeta: metadata,

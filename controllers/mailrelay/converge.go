@@ -25,7 +25,7 @@ const secretsAnnotation = "postrider.dev/secrets"
 // status to say; all other trouble is an error, and tried again.
 func (p *pass) converge(ctx context.Context, in render.Input) error {
 	p.generation = p.seen.index.Generation
-	p.pickImage()
+	p.pickBuild()
 	if p.paused() && p.relay.DeletionTimestamp == nil {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 	p.count = replicas(p.keep(), p.current(), p.mayGo)
 	objects := desired.Objects(desired.Input{
 		Relay: p.relay, Files: files, Index: encoded, Shares: shares, Replicas: p.count, ClaimSize: p.claimSize(),
-		Image: p.image, Kept: p.kept, OperatorNamespace: p.Namespace,
+		Image: p.build.image, Version: p.build.version, Kept: p.kept, OperatorNamespace: p.Namespace,
 	})
 	p.omitted, p.reshaped = files.Omitted, p.reshapes(objects)
 	if err := p.annotate(objects, in, files, next.Generation); err != nil {

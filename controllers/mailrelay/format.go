@@ -33,7 +33,7 @@ func formatFor(images map[string]speech, inForce int) int {
 
 // format is that of the configuration to render: one that all pods there are read, and those that are made next.
 func (p *pass) format() int {
-	images := map[string]speech{p.image: p.speechOf(p.image, false)}
+	images := map[string]speech{p.build.image: p.speechOf(p.build.image, false)}
 	for _, pod := range p.seen.pods {
 		image := imageOf(&pod.Spec)
 		images[image] = p.speechOf(image, pod.ready() || images[image].ready)

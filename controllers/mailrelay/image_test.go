@@ -9,67 +9,83 @@ import (
 	"github.com/postrider/postrider/controllers/condition"
 )
 
-func TestChooseImage(t *testing.T) {
-	const own, older = "r.example:5000/postrider:v3", "r.example:5000/postrider:v1"
+func TestChooseBuild(t *testing.T) {
+	const name = "r.example:5000/postrider"
+	tagged := func(version string) build { return build{name + ":" + version, version} }
+	digested := func(version string) build { return build{name + "@sha256:of-" + version, version} }
 	automatic, manual := v1alpha1.MailRelaySpec{}, v1alpha1.MailRelaySpec{Upgrade: v1alpha1.UpgradeManual}
-	pinned := func(version string) v1alpha1.MailRelaySpec {
+	pinnedTo := func(version string) v1alpha1.MailRelaySpec {
 		return v1alpha1.MailRelaySpec{Upgrade: v1alpha1.UpgradeManual, Version: v1alpha1.Version(version)}
 	}
-	for name, c := range map[string]struct {
-		spec    v1alpha1.MailRelaySpec
-		running string
-		turn    bool
-		want    string
+	own, older, none := tagged("v3"), tagged("v1"), build{}
+	unknown := build{image: name + "@sha256:of-v1"}
+	for what, c := range map[string]struct {
+		spec         v1alpha1.MailRelaySpec
+		own, running build
+		turn         bool
+		want         build
 	}{
-		"a new relay":                      {automatic, "", false, own},
-		"a new relay, by hand":             {manual, "", false, own},
-		"a new relay of a version":         {pinned("v2"), "", false, "r.example:5000/postrider:v2"},
-		"as it should be":                  {automatic, own, false, own},
-		"its turn":                         {automatic, older, true, own},
-		"not its turn":                     {automatic, older, false, older},
-		"by hand":                          {manual, older, true, older},
-		"by hand, and told to":             {pinned("v3"), older, false, own},
-		"pinned to what it runs":           {pinned("v1"), older, true, older},
-		"back to an older one":             {pinned("v1"), own, true, older},
-		"by hand, from another repository": {manual, "other.example/postrider:v1", true, "other.example/postrider:v1"},
+		"a new relay":                             {automatic, own, none, false, own},
+		"a new relay, by hand":                    {manual, own, none, false, own},
+		"a new relay of a version":                {pinnedTo("v2"), own, none, false, tagged("v2")},
+		"a new relay of the operator's version":   {pinnedTo("v3"), digested("v3"), none, false, digested("v3")},
+		"as it should be":                         {automatic, own, own, false, own},
+		"its turn":                                {automatic, own, older, true, own},
+		"not its turn":                            {automatic, own, older, false, older},
+		"by hand":                                 {manual, own, older, true, older},
+		"by hand, and told to":                    {pinnedTo("v3"), own, older, false, own},
+		"by hand, and told to, by digest":         {pinnedTo("v3"), digested("v3"), digested("v1"), false, digested("v3")},
+		"pinned to what it runs":                  {pinnedTo("v1"), own, older, true, older},
+		"pinned to what it runs by digest":        {pinnedTo("v1"), digested("v3"), digested("v1"), true, digested("v1")},
+		"pinned to what it runs, moved elsewhere": {pinnedTo("v1"), build{"mirror.example/postrider:v3", "v3"}, older, true, older},
+		"pinned to what is now named by a digest": {pinnedTo("v3"), digested("v3"), tagged("v3"), true, tagged("v3")},
+		"back to an older one":                    {pinnedTo("v1"), own, own, true, older},
+		"back to an older one, from a digest":     {pinnedTo("v1"), digested("v3"), digested("v3"), true, tagged("v1")},
+		"pinned, and nobody knows what runs":      {pinnedTo("v2"), digested("v3"), unknown, true, tagged("v2")},
+		"by hand, from another repository":        {manual, own, build{"other.example/postrider:v1", "v1"}, true, build{"other.example/postrider:v1", "v1"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			if got := chooseImage(&c.spec, own, c.running, func() bool { return c.turn }); got != c.want {
+		t.Run(what, func(t *testing.T) {
+			if got := chooseBuild(&c.spec, c.own, c.running, func() bool { return c.turn }); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})
 	}
 }
 
-func TestTagged(t *testing.T) {
-	for _, c := range []struct{ image, tag, want string }{
-		{"postrider:v1", "v2", "postrider:v2"},
-		{"postrider", "v2", "postrider:v2"},
-		{"r.example:5000/postrider", "v2", "r.example:5000/postrider:v2"},
-		{"r.example:5000/a/postrider:v1", "v2", "r.example:5000/a/postrider:v2"},
-		{"r.example/postrider:v1@sha256:abc", "v1", "r.example/postrider:v1@sha256:abc"},
-		{"r.example/postrider:v1@sha256:abc", "v2", "r.example/postrider:v2"},
-		{"r.example/postrider@sha256:abc", "v2", "r.example/postrider:v2"},
+func TestBuildOf(t *testing.T) {
+	for _, c := range []struct{ image, version, want string }{
+		{"postrider:v1", "v2", "v1"},
+		{"postrider", "v2", "v2"},
+		{"r.example:5000/postrider", "v2", "v2"},
+		{"r.example:5000/a/postrider:v1", "v2", "v1"},
+		{"r.example/postrider:v1@sha256:abc", "v2", "v1"},
+		{"r.example/postrider@sha256:abc", "v2", "v2"},
+		{"r.example:5000/postrider@sha256:abc", "", ""},
 	} {
-		if got := tagged(c.image, c.tag); got != c.want {
-			t.Errorf("%s with the tag %s is %s, want %s", c.image, c.tag, got, c.want)
+		if got := buildOf(c.image, c.version); got.version != c.want || got.image != c.image {
+			t.Errorf("%s, else %q, is %+v; want %q", c.image, c.version, got, c.want)
 		}
 	}
 }
 
 func TestUpgradeOf(t *testing.T) {
 	for _, c := range []struct {
-		own, image string
+		own, image build
+		pinned     v1alpha1.Version
 		want       *condition.Upgrade
 	}{
-		{"r/p:v2", "r/p:v2", nil},
-		{"r/p:v2", "r/p:v1", &condition.Upgrade{From: "v1", To: "v2", Manual: true}},
-		{"r/p:v2@sha256:b", "r/p:v1@sha256:a", &condition.Upgrade{From: "v1", To: "v2", Manual: true}},
-		{"r/p:v2@sha256:b", "r/p:v2@sha256:a", &condition.Upgrade{From: "r/p:v2@sha256:a", To: "r/p:v2@sha256:b", Manual: true}},
-		{"r/p:v2", "q/p:v1", &condition.Upgrade{From: "q/p:v1", To: "r/p:v2", Manual: true}},
-		{"r/p:v2", "r/p", &condition.Upgrade{From: "r/p", To: "r/p:v2", Manual: true}},
+		{own: build{"r/p:v2", "v2"}, image: build{"r/p:v2", "v2"}},
+		{build{"r/p:v2", "v2"}, build{"r/p:v1", "v1"}, "", &condition.Upgrade{From: "v1", To: "v2", Manual: true}},
+		{build{"r/p:v2", "v2"}, build{"r/p:v1", "v1"}, "v1", &condition.Upgrade{From: "v1", To: "v2", Manual: true}},
+		{build{"r/p@sha256:b", "v2"}, build{"r/p@sha256:a", "v1"}, "", &condition.Upgrade{From: "v1", To: "v2", Manual: true}},
+		{build{"r/p@sha256:b", "v2"}, build{"r/p:v1", "v1"}, "", &condition.Upgrade{From: "v1", To: "v2", Manual: true}},
+		{own: build{"r/p@sha256:b", "v2"}, image: build{"r/p:v2", "v2"}, pinned: "v2"},
+		{build{"r/p@sha256:b", "v2"}, build{"r/p@sha256:a", "v2"}, "", &condition.Upgrade{From: "r/p@sha256:a", To: "r/p@sha256:b", Manual: true}},
+		{build{"r/p:v2", "v2"}, build{"q/p:v1", "v1"}, "", &condition.Upgrade{From: "q/p:v1", To: "r/p:v2", Manual: true}},
+		{build{"r/p:v2", "v2"}, build{"r/p@sha256:a", ""}, "", &condition.Upgrade{From: "r/p@sha256:a", To: "r/p:v2", Manual: true}},
 	} {
-		if diff := cmp.Diff(c.want, upgradeOf(c.own, c.image, true)); diff != "" {
+		spec := &v1alpha1.MailRelaySpec{Upgrade: v1alpha1.UpgradeManual, Version: c.pinned}
+		if diff := cmp.Diff(c.want, upgradeOf(spec, c.own, c.image)); diff != "" {
 			t.Errorf("%s to %s: %s", c.image, c.own, diff)
 		}
 	}

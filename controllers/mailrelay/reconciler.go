@@ -69,6 +69,8 @@ type Options struct {
 	Live client.Reader
 	// Image is the relay's container image.
 	Image string
+	// Version is the operator's own, which is also that of an Image without a tag.
+	Version string
 	// Namespace is the operator's own.
 	Namespace string
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.
@@ -111,8 +113,8 @@ type pass struct {
 	refused string
 	// refresh says that newer token keys can be had at once.
 	refresh bool
-	// image is what the pods are to be made of; kept, unless nil, is the shape that they keep.
-	image string
+	// build is what the pods are to be made of; kept, unless nil, is the shape that they keep.
+	build build
 	kept  *desired.Kept
 	// omitted names what the configuration does not say because there are pods that are too old for it.
 	omitted []string

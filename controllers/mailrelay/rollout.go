@@ -71,7 +71,7 @@ func (p *pass) rollOut(ctx context.Context) error {
 		p.endTurn()
 		return nil
 	}
-	log.FromContext(ctx).Info("replacing an outdated pod", "pod", pod.Name, "from", imageOf(&pod.Spec), "to", p.image)
+	log.FromContext(ctx).Info("replacing an outdated pod", "pod", pod.Name, "from", imageOf(&pod.Spec), "to", p.build.image)
 	err := p.Client.Delete(ctx, pod.Pod, client.Preconditions{UID: &pod.UID})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("replacing pod %s: %w", pod.Name, err)
@@ -86,8 +86,8 @@ func (p *pass) endTurn() {
 		if pod.surplus {
 			continue
 		}
-		if imageOf(&pod.Spec) != p.image {
-			if p.image == p.Image {
+		if imageOf(&pod.Spec) != p.build.image {
+			if p.build.image == p.Image {
 				p.turns.resume(p.key())
 			}
 			return

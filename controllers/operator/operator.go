@@ -54,6 +54,8 @@ type Options struct {
 	Namespaces []string
 	// RelayImage is the container image of relay pods.
 	RelayImage string
+	// Version is the operator's own, and so that of the relay in an image that is named by its digest alone.
+	Version string
 	// ClusterDomain is the DNS suffix of Services; empty for cluster.local.
 	ClusterDomain string
 	// Dial opens connections to relay pods; nil for the network's own.
@@ -160,7 +162,7 @@ func Add(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Accounts: accounts, TokenKeys: tokenKeys, Certificates: certificates,
 		Events: events, Now: o.Now, Resolver: resolver,
 		Poll:  cmp.Or(o.Poll, mailrelay.PollEvery),
-		Image: o.RelayImage, Namespace: o.Namespace, ClusterDomain: o.ClusterDomain, UpgradesAtOnce: o.UpgradesAtOnce,
+		Image: o.RelayImage, Version: o.Version, Namespace: o.Namespace, ClusterDomain: o.ClusterDomain, UpgradesAtOnce: o.UpgradesAtOnce,
 	})
 	domains := sendingdomain.New(sendingdomain.Options{
 		Client: mgr.GetClient(), Admission: admission, Secrets: secrets(), Events: events, Now: o.Now,

@@ -47,8 +47,9 @@ type fixture struct {
 	namespace string
 	node      *node
 	requests  *kubetest.Requests
-	// image is the relay's that the operator brings; upgrades is how many relays it upgrades at a time, 0 for its default.
+	// image is the relay's that the operator brings, version the operator's own; upgrades is how many relays it upgrades at a time, 0 for its default.
 	image    string
+	version  string
 	upgrades int
 	// ahead is how far the operator's clock is ahead.
 	ahead atomic.Int64
@@ -101,7 +102,7 @@ func (f *fixture) startOperator() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.metrics = prometheus.NewRegistry()
-	o := operator.Options{Namespace: f.home(), Namespaces: f.namespaces, RelayImage: f.image, UpgradesAtOnce: f.upgrades, Dial: f.node.dial, Poll: time.Second, Metrics: f.metrics,
+	o := operator.Options{Namespace: f.home(), Namespaces: f.namespaces, RelayImage: f.image, Version: f.version, UpgradesAtOnce: f.upgrades, Dial: f.node.dial, Poll: time.Second, Metrics: f.metrics,
 		Now: func() time.Time { return time.Now().Add(time.Duration(f.ahead.Load())) }}
 	if err := operator.Add(ctx, mgr, o); err != nil {
 		f.t.Fatal(err)

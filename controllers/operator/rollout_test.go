@@ -223,6 +223,38 @@ func TestUpgradeByHand(t *testing.T) {
 	}
 }
 
+// Images that are named by their digest alone: the operator's own version is the one it brings, a relay that was told to run a
+// version stays as it is when the next operator comes, and only another version is looked for by its tag.
+func TestUpgradeByHandByDigest(t *testing.T) {
+	f := setUp(t)
+	const first, second = "postrider@sha256:1111", "postrider@sha256:2222"
+	f.version = "v1"
+	f.upgrade(first)
+	relay := f.relay("outbound", 1)
+	relay.Spec.Upgrade, relay.Spec.Version = v1alpha1.UpgradeManual, "v1"
+	f.create(relay)
+	f.expectRelay(relay, map[string]string{"Ready": "True/Serving", "Reconciling": "", "UpgradePending": ""})
+	before := f.podUIDs()
+
+	f.version = "v2"
+	f.upgrade(second)
+	f.expectRelay(relay, map[string]string{"UpgradePending": "True/ManualUpgrade", "Ready": "True/Serving", "Reconciling": ""})
+	c := meta.FindStatusCondition(relay.Status.Conditions, v1alpha1.ConditionUpgradePending)
+	if !strings.HasPrefix(c.Message, "The pods run v1, the operator brings v2.") || !maps.Equal(f.podUIDs(), before) {
+		t.Errorf("%q, and the pods are %v, were %v", c.Message, f.podUIDs(), before)
+	}
+	for _, step := range []struct{ version, image, pending string }{{"v2", second, ""}, {"v1", "postrider:v1", "True/ManualUpgrade"}} {
+		change(f, relay, func(r *v1alpha1.MailRelay) { r.Spec.Version = v1alpha1.Version(step.version) })
+		f.eventually("the pods run "+step.version, func() error {
+			if image := f.images()["outbound-0"]; image != step.image {
+				return fmt.Errorf("they are made of %q, not %s", image, step.image)
+			}
+			return nil
+		})
+		f.expectRelay(relay, map[string]string{"UpgradePending": step.pending, "Ready": "True/Serving", "Reconciling": ""})
+	}
+}
+
 // images are those of the pods.
 func (f *fixture) images() map[string]string {
 	f.t.Helper()
