@@ -49,7 +49,7 @@ func TestTenants(t *testing.T) {
 	honest, mallory := s.tenant(t, "honest"), s.tenant(t, "mallory")
 	s.users(t, honest.name, mallory.name)
 
-	eventually(t, 60*time.Second, "the honest tenant sends", func() error { return honest.sends(honest.password(), honest.domain, honest.domain) })
+	eventually(t, 150*time.Second, "the honest tenant sends", func() error { return honest.sends(honest.password(), honest.domain, honest.domain) })
 	bearer := honest.token(t)
 	eventually(t, 20*time.Second, "and with a token", func() error { return honest.sends(bearer, honest.domain, honest.domain) })
 	eventually(t, 60*time.Second, "the other one may send, too", func() error { return mallory.sends(mallory.password(), mallory.domain, mallory.domain) })
