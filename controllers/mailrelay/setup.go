@@ -44,7 +44,7 @@ func (r *Reconciler) build(mgr ctrl.Manager) (controller.Controller, error) {
 	byLabel := handler.EnqueueRequestsFromMapFunc(relayByLabel)
 	b := ctrl.NewControllerManagedBy(mgr)
 	if !r.Admission.Namespaced {
-		b.WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.relaysOfNamespace), builder.WithPredicates(tenancy.Relabelled()))
+		b.WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.relaysOfNamespace), builder.WithPredicates(tenancy.Relabelled{}))
 	}
 	return b.
 		Named("mailrelay").

@@ -32,7 +32,7 @@ func (r *Reconciler) SetUp(mgr ctrl.Manager) error {
 	spec := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 	b := ctrl.NewControllerManagedBy(mgr)
 	if !r.Admission.Namespaced {
-		b.WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.domainsOfNamespace), builder.WithPredicates(tenancy.Relabelled()))
+		b.WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.domainsOfNamespace), builder.WithPredicates(tenancy.Relabelled{}))
 	}
 	return b.
 		Named("sendingdomain").

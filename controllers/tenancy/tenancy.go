@@ -106,10 +106,15 @@ func Namespace() *metav1.PartialObjectMetadata {
 }
 
 // Relabelled passes a namespace whose labels have changed: nothing else of one changes what is admitted.
-func Relabelled() predicate.Predicate {
-	return predicate.And(predicate.LabelChangedPredicate{}, predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-	})
+type Relabelled struct {
+	predicate.LabelChangedPredicate
 }
+
+// Create passes nothing: what is in a new namespace comes after it.
+func (Relabelled) Create(event.CreateEvent) bool { return false }
+
+// Delete passes nothing: what was in the namespace has gone before it.
+func (Relabelled) Delete(event.DeleteEvent) bool { return false }
+
+// Generic passes nothing.
+func (Relabelled) Generic(event.GenericEvent) bool { return false }
