@@ -105,13 +105,15 @@ func Namespace() *metav1.PartialObjectMetadata {
 	return m
 }
 
-// Relabelled passes a namespace whose labels have changed: nothing else of one changes what is admitted.
+// Relabelled passes a namespace whose labels have changed, or that was made just now: nothing else of one changes what
+// is admitted.
 type Relabelled struct {
 	predicate.LabelChangedPredicate
 }
 
-// Create passes nothing: what is in a new namespace comes after it.
-func (Relabelled) Create(event.CreateEvent) bool { return false }
+// Create passes a namespace that was made just now: what is in it may have been seen before it was, and then counted as
+// without labels. Those that there are at the start are known before anything is.
+func (Relabelled) Create(e event.CreateEvent) bool { return !e.IsInInitialList }
 
 // Delete passes nothing: what was in the namespace has gone before it.
 func (Relabelled) Delete(event.DeleteEvent) bool { return false }
