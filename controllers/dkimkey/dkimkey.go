@@ -25,10 +25,12 @@ import (
 )
 
 const (
-	suffix       = ".pem"
-	edwards      = "-ed25519"
-	rsaBits      = 2048
-	setsInOneDay = 26
+	suffix  = ".pem"
+	edwards = "-ed25519"
+	rsaBits = 2048
+	// Verifiers need handle no other lengths (RFC 8301 §3.2), and the time for a signature grows with the third power.
+	rsaLeast, rsaMost = 1024, 4096
+	setsInOneDay      = 26
 )
 
 // Key is one DKIM key.
@@ -145,6 +147,9 @@ func parse(selector string, data []byte) (Key, error) {
 	key := Key{Selector: selector, PEM: data}
 	switch p := private.(type) {
 	case *rsa.PrivateKey:
+		if bits := p.N.BitLen(); bits < rsaLeast || bits > rsaMost {
+			return Key{}, fmt.Errorf("an RSA key of %d bits is not between %d and %d, which all receivers verify", bits, rsaLeast, rsaMost)
+		}
 		key.Algorithm, key.Public = v1alpha1.RSA2048, &p.PublicKey
 	case ed25519.PrivateKey:
 		key.Algorithm, key.Public = v1alpha1.Ed25519, p.Public()

@@ -2,7 +2,11 @@ package dkimkey
 
 import (
 	"bytes"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"maps"
+	"math/big"
 	"slices"
 	"testing"
 	"time"
@@ -87,5 +91,35 @@ func TestNewName(t *testing.T) {
 func TestUnknownAlgorithm(t *testing.T) {
 	if _, err := Generate("pr20260901-a", []v1alpha1.DKIMAlgorithm{"RSA512"}); err == nil {
 		t.Error("a key was made")
+	}
+}
+
+// mersenne is an RSA key whose primes are 2^p-1 and 2^q-1: a long one would take minutes to make.
+func mersenne(t *testing.T, p, q uint) []byte {
+	t.Helper()
+	one := big.NewInt(1)
+	prime := func(n uint) *big.Int { return new(big.Int).Sub(new(big.Int).Lsh(one, n), one) }
+	a, b := prime(p), prime(q)
+	phi := new(big.Int).Mul(new(big.Int).Sub(a, one), new(big.Int).Sub(b, one))
+	private := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).Mul(a, b), E: 65537}, Primes: []*big.Int{a, b}}
+	private.D = new(big.Int).ModInverse(big.NewInt(int64(private.E)), phi)
+	private.Precompute()
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+// Who may write the Secret must not make the relay work for seconds at each message, nor sign what nobody verifies.
+func TestParseRefusesRSAKeysThatNobodyVerifies(t *testing.T) {
+	for _, test := range []struct {
+		p, q uint
+		good bool
+	}{{521, 607, true}, {1279, 2203, true}, {2203, 2281, false}, {4253, 4423, false}} {
+		sets, err := Parse(map[string][]byte{"pr20260901-a.pem": mersenne(t, test.p, test.q)})
+		if good := err == nil && len(sets) == 1; good != test.good {
+			t.Errorf("a key of %d bits: %d sets, %v", test.p+test.q, len(sets), err)
+		}
 	}
 }
