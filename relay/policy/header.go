@@ -47,6 +47,9 @@ func (p *Policy) Header(c Client, header []byte) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
+	if err := p.others(c, fields); err != nil {
+		return Verdict{}, err
+	}
 	v := Verdict{
 		NoDate:      message.Count(fields, "Date") == 0,
 		NoMessageID: message.Count(fields, "Message-ID") == 0,
@@ -72,7 +75,8 @@ func (p *Policy) author(c Client, fields []message.Field) (string, error) {
 	if n := message.Count(fields, "From"); n != 1 {
 		return "", refuse(550, "5.7.1", "The header has %d From fields; it must have one", n)
 	}
-	domains, err := fromDomains(fields)
+	at := slices.IndexFunc(fields, func(f message.Field) bool { return f.Is("From") })
+	domains, err := domainsIn(fields[at])
 	if err != nil {
 		return "", refuse(550, "5.7.1", "The From field is malformed")
 	}
@@ -84,6 +88,26 @@ func (p *Policy) author(c Client, fields []message.Field) (string, error) {
 	return p.signedAs(domains), nil
 }
 
+// others refuses that a user is shown as somebody else's SendingDomain beside its own From: "x on behalf of y". Domains
+// that are nobody's here say nothing about who sends, and what cannot be read is not shown.
+func (p *Policy) others(c Client, fields []message.Field) error {
+	if c.Origin != envelope.Submitted {
+		return nil
+	}
+	for _, f := range fields {
+		if !f.Is("Sender") && !f.Is("Resent-From") && !f.Is("Resent-Sender") {
+			continue
+		}
+		domains, _ := domainsIn(f)
+		for _, domain := range domains {
+			if _, declared := p.domains[domain]; declared && !p.may(c, domain) {
+				return refuse(550, "5.7.1", "You may not send with %s at %s", f.Name, domain)
+			}
+		}
+	}
+	return nil
+}
+
 // signedAs is the first of the domains of From that signs, so that it is not put behind another to go unsigned; else
 // the first of them.
 func (p *Policy) signedAs(domains []string) string {
@@ -93,28 +117,23 @@ func (p *Policy) signedAs(domains []string) string {
 	return domains[0]
 }
 
-// fromDomains are the domains of the addresses in From: at least one. Names in any character set will do: only the
+// domainsIn are the domains of the addresses in a field: at least one. Names in any character set will do: only the
 // addresses are looked at.
-func fromDomains(fields []message.Field) ([]string, error) {
+func domainsIn(f message.Field) ([]string, error) {
 	parser := mail.AddressParser{WordDecoder: &mime.WordDecoder{
 		CharsetReader: func(_ string, octets io.Reader) (io.Reader, error) { return octets, nil },
 	}}
+	addresses, err := parser.ParseList(f.Value())
+	if err != nil {
+		return nil, err
+	}
 	var domains []string
-	for _, f := range fields {
-		if !f.Is("From") {
-			continue
-		}
-		addresses, err := parser.ParseList(f.Value())
+	for _, a := range addresses {
+		domain, err := envelope.ParseDomain(envelope.DomainOf(a.Address))
 		if err != nil {
 			return nil, err
 		}
-		for _, a := range addresses {
-			domain, err := envelope.ParseDomain(envelope.DomainOf(a.Address))
-			if err != nil {
-				return nil, err
-			}
-			domains = append(domains, domain)
-		}
+		domains = append(domains, domain)
 	}
 	if len(domains) == 0 {
 		return nil, errors.New("no address")

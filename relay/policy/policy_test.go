@@ -38,6 +38,7 @@ func newPolicy(t *testing.T, change func(o *Options)) *Policy {
 			{Name: "news.example", Users: []string{"alice"}},
 			{Name: "xn--bcher-kva.example", Users: []string{"alice"}, Sign: true, Keys: key},
 			{Name: "keyless.example", Users: []string{"alice"}, Sign: true},
+			{Name: "theirs.example", Users: []string{"bob"}},
 		},
 		RelaysTo: func(domain string) bool { return domain == "hosted.example" },
 		Limiter:  &limiter{},
@@ -287,6 +288,15 @@ func TestHeader(t *testing.T) {
 		{"almost a loop", []Client{anyone}, loop[len("received: x\r\n"):] + "X-Received: y\r\n\r\n", Verdict{}, "ok"},
 		{"from anyone", []Client{anyone}, "From: x@example.com\r\n\r\n", Verdict{}, "ok"},
 		{"malformed from anyone", []Client{anyone}, "junk\r\n\r\n", Verdict{}, "ok"},
+		{"Sender of one's own", []Client{alice, trusted}, full + "From: x@example.com\r\nSender: y@news.example\r\n\r\n", Verdict{Tenant: "example.com", Sign: true}, "ok"},
+		{"Sender elsewhere", []Client{alice, trusted}, full + "From: x@example.com\r\nSender: y@other.example\r\n\r\n", Verdict{Tenant: "example.com", Sign: true}, "ok"},
+		{"Sender that nobody can read", []Client{alice}, full + "From: x@example.com\r\nSender: root\r\n\r\n", Verdict{Tenant: "example.com", Sign: true}, "ok"},
+		{"Sender of another tenant", []Client{alice}, "From: x@example.com\r\nSender: ceo@theirs.example\r\n\r\n", Verdict{}, "550 5.7.1"},
+		{"Sender twice", []Client{alice}, "From: x@example.com\r\nSender: x@example.com\r\nSENDER : ceo@THEIRS.example\r\n\r\n", Verdict{}, "550 5.7.1"},
+		{"Sender behind what nobody can read", []Client{alice}, "From: x@example.com\r\nSender: root\r\nSender: ceo@theirs.example\r\n\r\n", Verdict{}, "550 5.7.1"},
+		{"resent from another tenant", []Client{alice}, "From: x@example.com\r\nResent-From: x@example.com, ceo@theirs.example\r\n\r\n", Verdict{}, "550 5.7.1"},
+		{"resent by another tenant", []Client{alice}, "From: x@example.com\r\nResent-Sender: <ceo@theirs.example>\r\n\r\n", Verdict{}, "550 5.7.1"},
+		{"Sender of another tenant, trusted", []Client{trusted}, full + "From: x@example.com\r\nSender: ceo@theirs.example\r\n\r\n", Verdict{Tenant: "example.com", Sign: true}, "ok"},
 		{"comments without end", []Client{alice}, "From: " + strings.Repeat("(", 100_000) + "\r\n\r\n", Verdict{}, "550 5.7.1"},
 	} {
 		p := newPolicy(t, nil)
