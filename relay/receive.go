@@ -37,6 +37,13 @@ func (r *Relay) Data(ctx context.Context, c *listener.Session, header []byte, bo
 	return queued, r.countRefused(c, err)
 }
 
+// clientOf says who a session is of.
+func clientOf(c *listener.Session) policy.Client {
+	client := policy.ClientOf(c.User, c.Trusted)
+	client.UID = c.UID
+	return client
+}
+
 // mail: may this client use this reverse path, and is there room?
 func (r *Relay) mail(c *listener.Session) error {
 	s := r.settings.Load()
@@ -48,14 +55,14 @@ func (r *Relay) mail(c *listener.Session) error {
 	case r.pressure.lowDisk.Load():
 		return errNoRoom
 	default:
-		return s.policy.ReversePath(policy.ClientOf(c.User, c.Trusted), c.ReversePath)
+		return s.policy.ReversePath(clientOf(c), c.ReversePath)
 	}
 }
 
 // rcpt: may this client send to this recipient?
 func (r *Relay) rcpt(ctx context.Context, c *listener.Session, to envelope.Recipient) error {
 	s := r.settings.Load()
-	client := policy.ClientOf(c.User, c.Trusted)
+	client := clientOf(c)
 	var err error
 	to.Address, err = s.policy.Recipient(client, to.Address)
 	if err != nil {
@@ -85,7 +92,7 @@ func (r *Relay) receive(ctx context.Context, c *listener.Session, header []byte,
 	if s.cordoned(r.options.Pod) {
 		return reply.Reply{}, errCordoned // since MAIL; what was counted before may end
 	}
-	client := policy.ClientOf(c.User, c.Trusted)
+	client := clientOf(c)
 	verdict, err := s.policy.Header(client, header)
 	if err != nil {
 		return reply.Reply{}, err

@@ -107,10 +107,12 @@ func TestServiceAccountTokens(t *testing.T) {
 	if err := open.Auth(sasl.NewPlainClient("", "checkout", token("first"))); err != nil {
 		t.Fatal(err)
 	}
-	r.files["accounts-00.json"] = r.json(map[string]string{})
-	r.configure()
-	r.eventually("the account to be gone", func() bool { return r.status().Generation == r.config.Generation })
-	if code := codeOf(open.Mail("a@shop.example", nil)); code != "550 5.7.1" {
-		t.Errorf("an account that is gone: %s", code)
+	for what, accounts := range map[string]map[string]string{"gone": {}, "made again": {accountName: "u2"}} {
+		r.files["accounts-00.json"] = r.json(accounts)
+		r.configure()
+		r.eventually("the account to be "+what, func() bool { return r.status().Generation == r.config.Generation })
+		if code := codeOf(open.Mail("a@shop.example", nil)); code != "550 5.7.1" {
+			t.Errorf("an account that is %s: %s", what, code)
+		}
 	}
 }

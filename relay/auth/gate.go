@@ -8,22 +8,29 @@ type Gate struct {
 	Tokens *Tokens
 }
 
+// Identity is who somebody was proven to be.
+type Identity struct {
+	Name string
+	// UID is that of a ServiceAccount: one made again under its name has another. Empty for a user with a password.
+	UID string
+}
+
 // TakesTokens says whether there is anything that Token may accept.
 func (g Gate) TakesTokens() bool { return g.Tokens != nil }
 
-// Password returns the name of whom a user name and a password prove, which may be a token. Its errors are those of
+// Password returns whom a user name and a password prove, which may be a token. Its errors are those of
 // Users.Check and Tokens.Check.
-func (g Gate) Password(ctx context.Context, user, password string) (name string, err error) {
+func (g Gate) Password(ctx context.Context, user, password string) (Identity, error) {
 	if IsToken(password) || g.Users == nil {
 		return g.Token(ctx, user, password)
 	}
-	return user, g.Users.Check(ctx, user, password)
+	return Identity{Name: user}, g.Users.Check(ctx, user, password)
 }
 
 // Token is Password for a token; user may be empty.
-func (g Gate) Token(ctx context.Context, user, token string) (name string, err error) {
+func (g Gate) Token(ctx context.Context, user, token string) (Identity, error) {
 	if g.Tokens == nil {
-		return "", ErrWrong
+		return Identity{}, ErrWrong
 	}
 	return g.Tokens.Check(ctx, user, token)
 }

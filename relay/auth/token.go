@@ -141,14 +141,14 @@ func IsToken(password string) bool {
 	return len(password) > 72 && strings.HasPrefix(password, "eyJ") && strings.Count(password, ".") == 2
 }
 
-// Check returns the subject of a token that is genuine, in time, for the audience and of an account that may
+// Check returns the subject, with its uid, of a token that is genuine, in time, for the audience and of an account that may
 // authenticate. user is the name that the client gave: none, the subject or the end of it, the account's own name.
 // Otherwise the error is ErrWrong, or ErrBusy where keys are missing: none are there, or not the token's; or where the
 // token is so new that its account may be as well.
-func (t *Tokens) Check(_ context.Context, user, token string) (subject string, err error) {
+func (t *Tokens) Check(_ context.Context, user, token string) (Identity, error) {
 	r := t.rules.Load()
 	if r == nil || r.keys == nil {
-		return "", fmt.Errorf("%w: there are no keys to verify tokens with", ErrBusy)
+		return Identity{}, fmt.Errorf("%w: there are no keys to verify tokens with", ErrBusy)
 	}
 	p, err := t.prove(r, token)
 	if err == nil {
@@ -156,11 +156,11 @@ func (t *Tokens) Check(_ context.Context, user, token string) (subject string, e
 	}
 	switch {
 	case errors.Is(err, errUnknownKey) || errors.Is(err, errNewAccount):
-		return "", fmt.Errorf("%w: %w", ErrBusy, err)
+		return Identity{}, fmt.Errorf("%w: %w", ErrBusy, err)
 	case err != nil:
-		return "", fmt.Errorf("%w: %w", ErrWrong, err)
+		return Identity{}, fmt.Errorf("%w: %w", ErrWrong, err)
 	}
-	return p.subject, nil
+	return Identity{Name: p.subject, UID: p.uid}, nil
 }
 
 // Wanted says that a token has lately named a key that is not among those in force. They should be fetched anew: the

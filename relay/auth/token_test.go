@@ -120,12 +120,12 @@ func (c *cluster) tokens() *Tokens {
 
 func (c *cluster) check(tokens *Tokens, user, token string, want error) {
 	c.t.Helper()
-	subject, err := tokens.Check(c.t.Context(), user, token)
+	who, err := tokens.Check(c.t.Context(), user, token)
 	switch {
-	case want == nil && (err != nil || subject != checkout):
-		c.t.Errorf("%q and %v", subject, err)
-	case want != nil && (!errors.Is(err, want) || subject != ""):
-		c.t.Errorf("%q and %v, want %v", subject, err, want)
+	case want == nil && (err != nil || who != Identity{checkout, "u1"}):
+		c.t.Errorf("%q and %v", who, err)
+	case want != nil && (!errors.Is(err, want) || who != Identity{}):
+		c.t.Errorf("%q and %v, want %v", who, err, want)
 	}
 }
 
@@ -420,7 +420,7 @@ func TestGate(t *testing.T) {
 		"nothing":                         {tokens, "checkout", "", ""},
 	} {
 		got, err := test.gate.Password(t.Context(), test.user, test.password)
-		if got != test.want && err == nil || (err == nil) != (test.want != "") {
+		if got.Name != test.want && err == nil || (err == nil) != (test.want != "") {
 			t.Errorf("%s: %q and %v", name, got, err)
 		}
 	}

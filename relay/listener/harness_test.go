@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postrider/postrider/relay/auth"
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
@@ -76,24 +77,24 @@ type passwords struct{ holder string }
 
 var errWrong = reply.Reply{Code: 535, Enhanced: "5.7.8", Text: "wrong"}
 
-func (passwords) Password(_ context.Context, user, password string) (string, error) {
+func (passwords) Password(_ context.Context, user, password string) (auth.Identity, error) {
 	switch {
 	case user == "busy":
-		return "", reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "busy"}
+		return auth.Identity{}, reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "busy"}
 	case user != "alice" || password != "secret":
-		return "", errWrong
+		return auth.Identity{}, errWrong
 	}
-	return user, nil
+	return auth.Identity{Name: user}, nil
 }
 
-func (p passwords) Token(_ context.Context, user, token string) (string, error) {
+func (p passwords) Token(_ context.Context, user, token string) (auth.Identity, error) {
 	switch {
 	case user == "busy":
-		return "", reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "busy"}
+		return auth.Identity{}, reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "busy"}
 	case strings.HasPrefix(token, "right") && (user == "" || user == "pod" || user == "p,=d"):
-		return p.holder, nil
+		return auth.Identity{Name: p.holder}, nil
 	}
-	return "", errWrong
+	return auth.Identity{}, errWrong
 }
 
 func (p passwords) TakesTokens() bool { return p.holder != "" }

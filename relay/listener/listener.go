@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postrider/postrider/relay/auth"
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
@@ -45,10 +46,10 @@ type Handler interface {
 
 // Authenticator checks the credentials of a client: auth.Gate. Its errors are as those of a Handler.
 type Authenticator interface {
-	// Password returns the name of whom a user name and a password prove.
-	Password(ctx context.Context, user, password string) (name string, err error)
-	// Token returns the name of whom a bearer token proves; user is empty where the client gave no name.
-	Token(ctx context.Context, user, token string) (name string, err error)
+	// Password returns whom a user name and a password prove.
+	Password(ctx context.Context, user, password string) (auth.Identity, error)
+	// Token returns whom a bearer token proves; user is empty where the client gave no name.
+	Token(ctx context.Context, user, token string) (auth.Identity, error)
 	// TakesTokens says whether the mechanisms for tokens are offered.
 	TakesTokens() bool
 }
@@ -66,6 +67,8 @@ type Session struct {
 	TLS *envelope.TLS
 	// User is the name of whom the peer proved to be; empty when it did not authenticate.
 	User string
+	// UID is that of the ServiceAccount that User is; empty for any other.
+	UID string
 	// Trusted is what Settings.Trusted said about Remote when the transaction began.
 	Trusted bool
 

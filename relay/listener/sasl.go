@@ -110,7 +110,7 @@ func (s *session) check(ctx context.Context, c credentials, failure string) erro
 	if c.token {
 		prove = s.settings.Auth.Token
 	}
-	name, err := prove(ctx, c.user, c.password)
+	who, err := prove(ctx, c.user, c.password)
 	if err != nil {
 		r := s.replyOf(err)
 		s.log.Warn("authentication failed", "user", c.user, "error", err)
@@ -121,7 +121,7 @@ func (s *session) check(ctx context.Context, c credentials, failure string) erro
 		}
 		return s.authFailed(ctx, r)
 	}
-	s.User = name
+	s.User, s.UID = who.Name, who.UID
 	s.say(235, "2.7.0", "Welcome")
 	return nil
 }

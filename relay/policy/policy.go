@@ -73,6 +73,8 @@ type Client struct {
 	Origin envelope.Origin
 	// User is the name the client authenticated with, for Submitted.
 	User string
+	// UID is that of the account that User was then.
+	UID string
 }
 
 // ClientOf says who a client is: the user that it proved to be, else a trusted address, else anyone.
@@ -92,7 +94,7 @@ func (p *Policy) may(c Client, domain string) bool {
 	d, declared := p.domains[domain]
 	switch c.Origin {
 	case envelope.Submitted:
-		return declared && (slices.Contains(d.Users, c.User) || p.accountMay(d, c.User))
+		return declared && (slices.Contains(d.Users, c.User) || p.accountMay(d, c))
 	case envelope.Trusted:
 		return declared || p.options.Relay.Access.UndeclaredSenders == config.SendersAccept
 	default:
@@ -100,10 +102,11 @@ func (p *Policy) may(c Client, domain string) bool {
 	}
 }
 
-// accountMay says whether a user is an account of those that a domain admits, and is still there.
-func (p *Policy) accountMay(d config.Domain, user string) bool {
-	_, there := p.options.Accounts[user]
-	return there && (slices.Contains(d.Accounts, user) || d.AccountsOf != "" && strings.HasPrefix(user, d.AccountsOf))
+// accountMay says whether a client is an account of those that a domain admits, and is still there: one that was made
+// again under its name is another.
+func (p *Policy) accountMay(d config.Domain, c Client) bool {
+	uid, there := p.options.Accounts[c.User]
+	return there && uid == c.UID && (slices.Contains(d.Accounts, c.User) || d.AccountsOf != "" && strings.HasPrefix(c.User, d.AccountsOf))
 }
 
 // ReversePath says whether c may use the address of a MAIL FROM; path is as the listener gives it. Anyone may use

@@ -146,19 +146,24 @@ func TestAccounts(t *testing.T) {
 		o.Domains[1].AccountsOf = "system:serviceaccount:shop:"
 		o.Accounts = map[string]string{checkout: "u1", billing: "u2", "system:serviceaccount:shop2:mail": "u3"}
 	})
-	for _, test := range []struct{ user, path, want string }{
-		{checkout, "x@example.com", "ok"},
-		{checkout, "x@news.example", "ok"},
-		{checkout, "x@keyless.example", "550 5.7.1"},
-		{billing, "x@example.com", "550 5.7.1"},
-		{billing, "x@news.example", "ok"},
-		{other, "x@example.com", "550 5.7.1"}, // named, and deleted
-		{"system:serviceaccount:shop2:mail", "x@news.example", "550 5.7.1"},
-		{"system:serviceaccount:shop:gone", "x@news.example", "550 5.7.1"},
-		{"alice", "x@news.example", "ok"},
+	for _, test := range []struct{ user, uid, path, want string }{
+		{checkout, "u1", "x@example.com", "ok"},
+		{checkout, "u1", "x@news.example", "ok"},
+		{checkout, "u1", "x@keyless.example", "550 5.7.1"},
+		{checkout, "u0", "x@example.com", "550 5.7.1"}, // deleted, and made again
+		{checkout, "", "x@example.com", "550 5.7.1"},
+		{billing, "u2", "x@example.com", "550 5.7.1"},
+		{billing, "u2", "x@news.example", "ok"},
+		{other, "u4", "x@example.com", "550 5.7.1"}, // named, and deleted
+		{other, "", "x@example.com", "550 5.7.1"},
+		{"system:serviceaccount:shop2:mail", "u3", "x@news.example", "550 5.7.1"},
+		{"system:serviceaccount:shop:gone", "u5", "x@news.example", "550 5.7.1"},
+		{"alice", "", "x@news.example", "ok"},
 	} {
-		if got := outcome(p.ReversePath(ClientOf(test.user, false), test.path)); got != test.want {
-			t.Errorf("%s as <%s>: %s, want %s", test.user, test.path, got, test.want)
+		client := ClientOf(test.user, false)
+		client.UID = test.uid
+		if got := outcome(p.ReversePath(client, test.path)); got != test.want {
+			t.Errorf("%s, %q, as <%s>: %s, want %s", test.user, test.uid, test.path, got, test.want)
 		}
 	}
 }
