@@ -54,6 +54,19 @@ func eventually(t *testing.T, what string, check func() bool) {
 	}
 }
 
+// It comes before a manager has run: klog's logger, which each run sets, is read by what is left of the one before.
+func TestFlags(t *testing.T) {
+	t.Setenv("RELAY_IMAGE", "")
+	c := command()
+	c.SetArgs([]string{"--namespace=x"})
+	if err := c.Execute(); err == nil || !strings.Contains(err.Error(), "--relay-image") {
+		t.Errorf("without an image: %v", err)
+	}
+	if _, err := ownNamespace(""); err == nil || !strings.Contains(err.Error(), "--namespace") {
+		t.Errorf("outside of a cluster: %v", err)
+	}
+}
+
 func TestManagerLeadsAndIsHealthy(t *testing.T) {
 	t.Setenv("KUBECONFIG", server.KubeConfig(t))
 	namespace, health, metrics := server.Namespace(t), freeAddress(t), freeAddress(t)
@@ -75,17 +88,5 @@ func TestManagerLeadsAndIsHealthy(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("it ended with %v", err)
-	}
-}
-
-func TestFlags(t *testing.T) {
-	t.Setenv("RELAY_IMAGE", "")
-	c := command()
-	c.SetArgs([]string{"--namespace=x"})
-	if err := c.Execute(); err == nil || !strings.Contains(err.Error(), "--relay-image") {
-		t.Errorf("without an image: %v", err)
-	}
-	if _, err := ownNamespace(""); err == nil || !strings.Contains(err.Error(), "--namespace") {
-		t.Errorf("outside of a cluster: %v", err)
 	}
 }
