@@ -2,12 +2,14 @@ package relay_test
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
 	"github.com/postrider/postrider/relay/smtptest"
+	"github.com/postrider/postrider/relay/spool"
 	"github.com/postrider/postrider/relay/status"
 )
 
@@ -240,20 +243,24 @@ func TestAnotherRelayTakesOver(t *testing.T) {
 // knock posts nothing to the door of a pod at 127.0.0.2, with the certificate of a relay.
 func knock(t *testing.T, ca *smtptest.CA, as, at, path string) int {
 	t.Helper()
-	secured := ca.ServerTLS(as).Clone()
-	secured.RootCAs, secured.ServerName = ca.Pool(), at
-	client := http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: secured, DisableKeepAlives: true}}
 	request, err := http.NewRequest(http.MethodPost, "https://127.0.0.2:8443"+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Postrider-To", "other-0")
-	response, err := client.Do(request)
+	response, err := kin(ca, as, at).Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
 	return response.StatusCode
+}
+
+// kin speaks with the certificate of one relay to another.
+func kin(ca *smtptest.CA, as, to string) *http.Client {
+	secured := ca.ServerTLS(as).Clone()
+	secured.RootCAs, secured.ServerName = ca.Pool(), to
+	return &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: secured, DisableKeepAlives: true}}
 }
 
 // TestABoundMessageWaits: while it is not known whether a peer has a message, it is neither delivered nor changed, not
@@ -361,6 +368,51 @@ func TestACordonLetsTransactionsEnd(t *testing.T) {
 	}
 	if err := body.Close(); err != nil {
 		t.Errorf("what had begun is refused: %v", err)
+	}
+	if s := r.status(); s.Receiving != 0 || s.Queue.Queued != 1 {
+		t.Errorf("%d are coming in, %d queued", s.Receiving, s.Queue.Queued)
+	}
+}
+
+// TestACordonLetsPeersEnd: the same of a message that a peer is handing over.
+func TestACordonLetsPeersEnd(t *testing.T) {
+	ca := smtptest.NewCA()
+	cert, key := ca.PairPEM(serverName)
+	r := newRig(t, func(r *rig) {
+		r.routeTo(1) // where nobody listens
+		r.pod, r.bind = "out-1", "127.0.0.2"
+		r.files["admin.crt"], r.files["admin.key"], r.files["ca.crt"] = cert, key, ca.PEM()
+		r.config.Relay.Admin = &config.Admin{CertFile: "admin.crt", KeyFile: "admin.key", CAFile: "ca.crt", ServerName: serverName}
+	})
+	e := envelope.Envelope{ID: "0000000000000001", Domain: "nowhere.test", ReversePath: "a@sender.test", Size: 8, Accepted: time.Now(),
+		Recipients: []envelope.Recipient{{Address: "b@nowhere.test", State: envelope.Queued, Due: time.Now().Add(time.Hour)}}}
+	letter := fmt.Sprintf(`{"key": "k", "from": "out-0", "id": %q, "size": 8, "entries": [{"domain": "nowhere.test", "record": %q}]}`,
+		e.ID, base64.StdEncoding.EncodeToString(spool.EncodeEntry(&e)))
+	content, more := io.Pipe()
+	request, err := http.NewRequest(http.MethodPost, "https://127.0.0.2:8443/handoff/message", io.MultiReader(strings.NewReader(letter), content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Postrider-To", "out-1")
+	request.Header.Set("Postrider-Letter", strconv.Itoa(len(letter)))
+	answered := make(chan error, 1)
+	go func() { // until it is answered
+		response, err := kin(ca, serverName, serverName).Do(request)
+		if err == nil {
+			err = response.Body.Close()
+		}
+		answered <- err
+	}()
+	r.eventually("a message to be coming in", func() bool { return r.status().Receiving == 1 })
+	r.config.Relay.Cordoned = []string{"out-1"}
+	r.configure()
+	r.eventually("the cordon", func() bool { return r.status().Generation == r.config.Generation })
+	if s := r.status(); s.Receiving != 1 || s.Queue.Queued != 0 {
+		t.Errorf("%d are coming in, %d queued", s.Receiving, s.Queue.Queued)
+	}
+	_, err = more.Write([]byte("12345678"))
+	if err := errors.Join(err, more.Close(), <-answered); err != nil {
+		t.Error(err)
 	}
 	if s := r.status(); s.Receiving != 0 || s.Queue.Queued != 1 {
 		t.Errorf("%d are coming in, %d queued", s.Receiving, s.Queue.Queued)

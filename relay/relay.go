@@ -102,7 +102,7 @@ type Relay struct {
 
 	sender   *handoff.Sender
 	receiver *handoff.Receiver
-	// receiving counts the messages that are coming in.
+	// receiving counts the messages that are coming in from clients.
 	receiving atomic.Int64
 
 	// idleFromBefore says that connections may wait for another message that were opened under other policies.

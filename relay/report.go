@@ -19,7 +19,7 @@ const slowest = 10
 func (r *Relay) Status() status.Status {
 	// In this order: under a configuration that cordons the pod, nothing receiving and then nothing queued is for good.
 	s := r.settings.Load()
-	receiving := r.receiving.Load()
+	receiving := r.receiving.Load() + r.receiver.Receiving()
 	st := status.Status{
 		Pod:             r.options.Pod,
 		Version:         r.options.Version,

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postrider/postrider/relay/envelope"
@@ -48,6 +49,8 @@ type ReceiverOptions struct {
 type Receiver struct {
 	o   ReceiverOptions
 	mux *http.ServeMux
+	// receiving counts the messages that are coming in.
+	receiving atomic.Int64
 
 	mu sync.Mutex
 	// at are the messages that are being received: two at a time would write the same octets.
@@ -145,8 +148,13 @@ func readLetter(req *http.Request) (letter, error) {
 	return l, nil
 }
 
+// Receiving is how many messages are coming in. One that is not counted yet is refused if Refusal says so from now on.
+func (r *Receiver) Receiving() int64 { return r.receiving.Load() }
+
 // take stores a message, or says that it never will under this key.
 func (r *Receiver) take(l *letter, content io.Reader) (answer, error) {
+	r.receiving.Add(1) // before Refusal is asked: see Receiving
+	defer r.receiving.Add(-1)
 	if why := r.o.Refusal(l.Size); why != "" {
 		return answer{Verdict: refused, Why: why, Full: r.o.Refusal(0) != ""}, nil
 	}

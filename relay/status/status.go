@@ -32,7 +32,7 @@ type Status struct {
 	// TokenKeysWanted says that a client has lately shown a token whose key is not in the configuration: the keys
 	// should be fetched anew.
 	TokenKeysWanted bool `json:"tokenKeysWanted,omitempty"`
-	// Receiving is how many messages are coming in. While the pod is cordoned, those are the last: when there were none
+	// Receiving is how many messages are coming in, from clients and from peers. While the pod is cordoned, those are the last: when there were none
 	// and the queue was empty, it stays empty.
 	Receiving int64 `json:"receiving,omitempty"`
 	// Handoff is how far this pod is with giving its mail to its peers; nil when it is not to.
