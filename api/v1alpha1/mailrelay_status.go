@@ -61,7 +61,8 @@ type MailRelayStatus struct {
 	// +optional
 	Draining *DrainingPod `json:"draining,omitempty"`
 
-	// strandedVolumes are the claims of pods that are not there, and that hold mail or may.
+	// strandedVolumes are the claims that hold mail, or may, of pods that are not there, or are lost with the only node that can
+	// have the volume.
 	// +kubebuilder:validation:MaxItems=128
 	// +listType=map
 	// +listMapKey=claim
@@ -170,7 +171,7 @@ const (
 	StepUnreachable DrainStep = "Unreachable"
 )
 
-// StrandedVolume is a volume claim without a pod.
+// StrandedVolume is a volume claim without a pod that could deliver what it holds.
 type StrandedVolume struct {
 	// claim is the name of the PersistentVolumeClaim.
 	// +kubebuilder:validation:MinLength=1

@@ -90,7 +90,7 @@ func (a *Applier) asDesired(ctx context.Context, want document, live bool) (bool
 		return !live && known && age < settle, nil
 	case err != nil:
 		return false, fmt.Errorf("reading %s: %w", want.key, err)
-	case !live && known && !newer(current.GetResourceVersion(), last.version):
+	case !live && known && !Newer(current.GetResourceVersion(), last.version):
 		return true, nil
 	case !matches(want.Object, current.Object):
 		return false, nil
@@ -174,8 +174,9 @@ func (a *Applier) Forget(namespace, prefix string) {
 	}
 }
 
-// newer says whether resource version a is later than b; versions are numbers that grow.
-func newer(a, b string) bool {
+// Newer says whether resource version a of an object is later than b; versions are numbers that grow. One that is no number
+// is later than any.
+func Newer(a, b string) bool {
 	x, errX := strconv.ParseUint(a, 10, 64)
 	y, errY := strconv.ParseUint(b, 10, 64)
 	return errX != nil || errY != nil || x > y

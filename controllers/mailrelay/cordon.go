@@ -35,11 +35,20 @@ func steeredBy(annotations map[string]string, pod string) steered {
 	return steered{cordoned: ok, why: why}
 }
 
-// steer notes what admins want of the pods.
-func (p *pass) steer() {
-	for i := range p.seen.pods {
-		pod := &p.seen.pods[i]
-		pod.steered = steeredBy(p.relay.Annotations, pod.Name)
+// steer notes what admins want of a relay's pods.
+func steer(relay *v1alpha1.MailRelay, pods []pod) {
+	for i := range pods {
+		pods[i].steered = steeredBy(relay.Annotations, pods[i].Name)
+	}
+}
+
+// forgetServing forgets what was found of pods that are to take mail, before a configuration lets them: whatever fails
+// after that, they are looked at anew when they are to become empty again.
+func (p *pass) forgetServing() {
+	for _, pod := range p.seen.pods {
+		if !pod.emptied() {
+			delete(p.memory.drains, pod.UID)
+		}
 	}
 }
 

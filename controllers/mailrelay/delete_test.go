@@ -59,7 +59,7 @@ func TestMarksOfAFormerRelay(t *testing.T) {
 			if deleted {
 				relay.DeletionTimestamp = &metav1.Time{Time: start}
 			}
-			p := &pass{relay: relay, memory: &memory{marks: map[types.UID]mark{}}}
+			p := &pass{relay: relay, memory: &memory{marks: map[types.UID]marked{}}}
 			if got := p.lost(claim(m)); got != lost {
 				t.Errorf("%q, relay deleted %v: lost is %v", m, deleted, got)
 			}

@@ -19,11 +19,11 @@ type drain struct {
 	last  time.Time
 }
 
-// look takes an answer of a cordoned pod into account; nil when there was none. Only an answer under a
-// configuration that cordons the pod counts: before that, it may still take mail.
+// look takes an answer of a cordoned pod into account; nil when there was none. Only an answer under the
+// configuration that we know to cordon the pod counts: under any other it may take mail.
 func (d drain) look(s *status.Status, generation int64, tells bool, now time.Time) drain {
 	switch {
-	case s == nil || s.Generation < generation || !emptied(s, tells):
+	case s == nil || s.Generation != generation || !emptied(s, tells):
 		return drain{}
 	case d.empty > 0 && now.Sub(d.last) < lookApart:
 		return d

@@ -113,7 +113,7 @@ func (p *pass) settleEmpty(ctx context.Context, c *corev1.PersistentVolumeClaim)
 	if err := p.secure(ctx, c, false); err != nil {
 		return err
 	}
-	return p.Applier.Delete(ctx, c)
+	return p.deleteClaim(ctx, c)
 }
 
 // keepsAll says that the relay is being deleted, and all its claims are to stay.

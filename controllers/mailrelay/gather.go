@@ -77,13 +77,15 @@ func (p *pass) look(ctx context.Context) error {
 		return fmt.Errorf("listing volume claims: %w", err)
 	}
 	p.seen.claims = claims.Items
+	p.recall()
 	var pods corev1.PodList
 	if err := p.Client.List(ctx, &pods, selector...); err != nil {
 		return fmt.Errorf("listing pods: %w", err)
 	}
 	goes := func(ordinal int32) bool { return ordinal >= p.keep() || p.doomed(ordinal) }
 	p.seen.pods = podsOf(pods.Items, p.relay.Name, goes, p.revision())
-	p.steer()
+	steer(p.relay, p.seen.pods)
+	p.forgetServing()
 	return p.lookHeir(ctx)
 }
 

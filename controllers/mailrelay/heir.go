@@ -51,6 +51,7 @@ func (p *pass) lookHeir(ctx context.Context) error {
 	}
 	goes := func(ordinal int32) bool { return ordinal >= to.Spec.Replicas }
 	p.seen.heir.pods = podsOf(pods.Items, name, goes, "")
+	steer(to, p.seen.heir.pods)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,13 +43,19 @@ func (p *pass) markOf(c *corev1.PersistentVolumeClaim) mark {
 	return m
 }
 
+// marked is a mark that we wrote, and the version of the claim that has it.
+type marked struct {
+	mark    mark
+	version string
+}
+
 // written is the mark on a claim. The cache may not know yet what was written a moment ago.
 func (p *pass) written(c *corev1.PersistentVolumeClaim) mark {
 	if c == nil {
 		return unmarked
 	}
-	if m := p.memory.marks[c.UID]; m != unmarked {
-		return m
+	if m, ok := p.memory.marks[c.UID]; ok && apply.Newer(m.version, c.ResourceVersion) {
+		return m.mark
 	}
 	return mark(c.Annotations[desired.VolumeAnnotation])
 }
@@ -100,15 +107,35 @@ func (p *pass) releaseEmpty(ctx context.Context, ordinal int32, c *corev1.Persis
 		if err := p.secure(ctx, c, false); err != nil {
 			return err
 		}
-		if err := p.Applier.Delete(ctx, c); err != nil {
+		if err := p.deleteClaim(ctx, c); err != nil {
 			return err
 		}
-		p.memory.marks[c.UID] = empty
 	} else if err := p.mark(ctx, c, empty, nil); err != nil {
 		return err
 	}
 	p.Events.Eventf(p.relay, nil, corev1.EventTypeNormal, "Drained", p.action(), "%s was found empty twice, and goes.", p.podName(ordinal))
 	return nil
+}
+
+// deleteClaim deletes a claim as it is known; one that has changed since, or is another by now, is looked at anew.
+func (p *pass) deleteClaim(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
+	err := p.Client.Delete(ctx, c, client.Preconditions{UID: &c.UID, ResourceVersion: &c.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("deleting volume claim %s: %w", c.Name, err)
+	}
+	p.memory.deleted[c.UID] = p.now
+	c.DeletionTimestamp = &metav1.Time{Time: p.now}
+	return nil
+}
+
+// recall notes on the claims what the cache may not know yet: that we have deleted them.
+func (p *pass) recall() {
+	for i := range p.seen.claims {
+		c := &p.seen.claims[i]
+		if at, ok := p.memory.deleted[c.UID]; ok && c.DeletionTimestamp == nil {
+			c.DeletionTimestamp = &metav1.Time{Time: at}
+		}
+	}
 }
 
 // takeUp removes the marks of claims whose pods are to be there: what is in them changes from now on.
@@ -138,16 +165,29 @@ func (p *pass) mark(ctx context.Context, c *corev1.PersistentVolumeClaim, m mark
 	if err != nil {
 		return err
 	}
-	err = p.Client.Patch(ctx, c.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.FieldOwner(apply.FieldOwner))
+	written := c.DeepCopy()
+	err = p.Client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(apply.FieldOwner))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("marking volume claim %s: %w", c.Name, err)
 	}
-	p.memory.marks[c.UID] = m
+	p.memory.marks[c.UID] = marked{m, written.ResourceVersion}
 	return nil
 }
 
-// strandedVolumes are the claims beyond the replicas that have no pod and hold mail, or may.
+// strandedVolumes are the claims without a pod that could deliver what they hold, or may: none there, or one that is lost with
+// the node that alone has the volume.
 func (p *pass) strandedVolumes() []v1alpha1.StrandedVolume {
+	list := p.podless()
+	for _, l := range p.losses {
+		if l.verdict == nodeLocal && len(list) < maxPods {
+			list = append(list, v1alpha1.StrandedVolume{Claim: l.claim.Name, Queued: p.held(l.claim, l.pod.ordinal)})
+		}
+	}
+	return list
+}
+
+// podless are the claims beyond the replicas that have no pod and hold mail, or may.
+func (p *pass) podless() []v1alpha1.StrandedVolume {
 	var list []v1alpha1.StrandedVolume
 	for i := range p.seen.claims {
 		c := &p.seen.claims[i]

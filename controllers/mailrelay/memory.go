@@ -23,8 +23,9 @@ type memory struct {
 	drains map[types.UID]drain
 	// keeps are the generations whose shares pods keep to.
 	keeps map[types.UID]int64
-	// marks are those that were put on claims, by the claims' UID.
-	marks map[types.UID]mark
+	// marks are those that were put on claims, by the claims' UID; deleted are the claims that were, and when.
+	marks   map[types.UID]marked
+	deleted map[types.UID]time.Time
 	// queued is what pods held when they last answered, by ordinal.
 	queued map[int32]int64
 	// volumes are those of the claims there were, by the claims' UID.
@@ -69,7 +70,7 @@ func (m *memories) get(key client.ObjectKey, uid types.UID) *memory {
 	defer m.mu.Unlock()
 	if m.of[key] == nil || m.of[key].uid != uid {
 		m.of[key] = &memory{
-			uid: uid, drains: map[types.UID]drain{}, marks: map[types.UID]mark{}, signing: map[types.UID]signing{},
+			uid: uid, drains: map[types.UID]drain{}, marks: map[types.UID]marked{}, deleted: map[types.UID]time.Time{}, signing: map[types.UID]signing{},
 			queued: map[int32]int64{}, volumes: map[types.UID]volume{},
 		}
 	}

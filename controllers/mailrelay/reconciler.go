@@ -142,6 +142,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		r.forget(request.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
+	if err := r.turns.recall(func() ([]client.ObjectKey, error) { return r.rollouts(ctx) }); err != nil {
+		return ctrl.Result{}, err
+	}
 	p := &pass{Reconciler: r, relay: relay, memory: r.memory.get(request.NamespacedName, relay.UID), now: r.Now()}
 	if relay.DeletionTimestamp != nil {
 		return p.finalize(ctx)
@@ -182,7 +185,7 @@ func (p *pass) again() ctrl.Result {
 	switch {
 	case p.sharesMove():
 		after = atOnceAgain
-	case p.underway() || p.refresh || p.exceeds() || p.detached() || p.rolling():
+	case p.underway() || p.refresh || p.exceeds() || p.detached() || rolling(p.relay):
 		after = hurry
 	}
 	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(handler.LowPriority)}

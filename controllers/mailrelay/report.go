@@ -58,7 +58,7 @@ func (p *pass) conditions(ctx context.Context, f facts) []metav1.Condition {
 	if p.seen.heir != nil {
 		o.Heir, o.HeirProblem = p.seen.heir.name, p.seen.heir.problem
 	}
-	for _, v := range p.strandedVolumes() {
+	for _, v := range p.podless() {
 		o.Stranded = append(o.Stranded, v.Claim)
 	}
 	for _, l := range p.losses {

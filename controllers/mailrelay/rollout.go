@@ -120,8 +120,22 @@ func (p *pass) reshapes(objects []client.Object) bool {
 	return p.memory.reshaping
 }
 
-// rolling says that a rollout was under way when the relay was last looked at.
-func (p *pass) rolling() bool {
-	c := meta.FindStatusCondition(p.relay.Status.Conditions, v1alpha1.ConditionReconciling)
+// rolling says that a rollout was under way when a relay was last looked at.
+func rolling(relay *v1alpha1.MailRelay) bool {
+	c := meta.FindStatusCondition(relay.Status.Conditions, v1alpha1.ConditionReconciling)
 	return c != nil && c.Reason == v1alpha1.ReasonRollingOut
+}
+
+// rollouts are the relays whose rollout was under way when they were last looked at.
+func (r *Reconciler) rollouts(ctx context.Context) (keys []client.ObjectKey, err error) {
+	var list v1alpha1.MailRelayList
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing MailRelays: %w", err)
+	}
+	for i := range list.Items {
+		if rolling(&list.Items[i]) {
+			keys = append(keys, client.ObjectKeyFromObject(&list.Items[i]))
+		}
+	}
+	return keys, nil
 }

@@ -14,6 +14,8 @@ const upgradesAtOnce = 4
 type turns struct {
 	mu    sync.Mutex
 	limit int
+	// recalled says that the turns that another operator gave are known.
+	recalled bool
 	// held says of each relay that has a turn whether it was well when it got it.
 	held map[client.ObjectKey]bool
 }
@@ -32,6 +34,25 @@ func (t *turns) take(relay client.ObjectKey, well bool) bool {
 	}
 	t.held[relay] = well
 	return true
+}
+
+// recall has relays hold their turns that another operator gave: underway finds them, and is asked once. Nobody gets a turn
+// before that.
+func (t *turns) recall(underway func() ([]client.ObjectKey, error)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.recalled {
+		return nil
+	}
+	relays, err := underway()
+	if err != nil {
+		return err
+	}
+	for _, relay := range relays {
+		t.held[relay] = true
+	}
+	t.recalled = true
+	return nil
 }
 
 // resume has a relay that is being upgraded hold its turn, which the operator may have forgotten.

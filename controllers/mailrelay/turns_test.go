@@ -1,6 +1,7 @@
 package mailrelay
 
 import (
+	"errors"
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -9,6 +10,14 @@ import (
 func TestTurns(t *testing.T) {
 	relay := func(name string) client.ObjectKey { return client.ObjectKey{Namespace: "mail", Name: name} }
 	turns := newTurns(2)
+	recall := func(names ...string) error {
+		return turns.recall(func() (keys []client.ObjectKey, err error) {
+			for _, name := range names {
+				keys = append(keys, relay(name))
+			}
+			return keys, nil
+		})
+	}
 	expect := func(name string, well, want bool) {
 		t.Helper()
 		if got := turns.take(relay(name), well); got != want {
@@ -36,4 +45,12 @@ func TestTurns(t *testing.T) {
 	turns.done(relay("f"), true)
 	expect("e", true, true)
 	turns.done(relay("nobody"), true)
+
+	turns = newTurns(2)
+	if err := errors.Join(recall("a", "b"), recall("c")); err != nil {
+		t.Fatal(err)
+	}
+	expect("d", true, false) // another operator had begun with a and b
+	turns.done(relay("a"), true)
+	expect("d", true, true)
 }

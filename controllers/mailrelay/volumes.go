@@ -74,6 +74,9 @@ func (p *pass) setReclaim(ctx context.Context, c *corev1.PersistentVolumeClaim, 
 	if err != nil {
 		return fmt.Errorf("reading volume %s: %w", c.Spec.VolumeName, err)
 	}
+	if !retain && v.Status.Phase == corev1.VolumeReleased {
+		return nil // its claim has gone, whatever we know of it: what was found empty was another
+	}
 	policy, note := reclaimOf(v, retain)
 	if policy == v.Spec.PersistentVolumeReclaimPolicy {
 		return nil

@@ -203,16 +203,48 @@ func TestAdoptionWhenAnAdminSaysSo(t *testing.T) {
 	}
 }
 
+// A relay that is being deleted gets the mail of a lost pod too, whoever operates meanwhile: it is adopted, delivered, and goes.
+func TestAdoptionWhileTheRelayIsDeleted(t *testing.T) {
+	l := lose(t, csi(), nil)
+	l.holds(map[string]int64{"outbound-0": 0, "outbound-1": 3})
+	l.says("nothing proves")
+	l.delete(l.relay)
+	l.expectRelay(l.relay, map[string]string{"Ready": "False/Deleting", "QueueHealthy": "False/NodeLost"})
+	l.stays(l.relay, "outbound-0", "outbound-1")
+	l.kept()
+	l.restart()
+	if err := server.Client.Delete(context.Background(), l.attachment); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("another pod", func() error {
+		if uid := l.podUIDs()["outbound-1"]; uid == "" || uid == l.lost {
+			return fmt.Errorf("the pod is %q", uid)
+		}
+		return nil
+	})
+	l.fixture.node.set(func(n *node) { n.silent["outbound-1"] = false })
+	l.draining(l.relay, "outbound-1", v1alpha1.StepWaitingForDelivery)
+	l.holds(map[string]int64{"outbound-1": 0})
+	l.gone(l.relay)
+	l.claimsAre("nothing is left")
+}
+
 // A volume that can be on the lost node only is never taken, whatever anybody says; it waits.
 func TestAVolumeOfALostNodeWaits(t *testing.T) {
 	l := lose(t, corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/x"}}, hostnames)
 	l.annotate(map[string]string{"postrider.dev/detached-from": l.nodeName})
 	l.says("can be nowhere else")
 	l.kept()
+	if v := l.relay.Status.StrandedVolumes; len(v) != 1 || v[0].Claim != "spool-outbound-1" || v[0].Queued == nil {
+		t.Errorf("stranded are %+v", v)
+	}
 	l.fixture.node.set(func(n *node) { n.lost[l.nodeName], n.silent["outbound-1"] = false, false })
 	l.nodeIs(corev1.ConditionTrue)
 	l.expectRelay(l.relay, map[string]string{"QueueHealthy": "True/Healthy", "Ready": "True/Serving"})
 	l.kept()
+	if v := l.relay.Status.StrandedVolumes; len(v) != 0 {
+		t.Errorf("stranded are %+v", v)
+	}
 }
 
 // hostnames binds a volume to one node.

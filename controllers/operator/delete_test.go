@@ -240,6 +240,20 @@ func TestDeleteHandoff(t *testing.T) {
 		}
 		return nil
 	})
+	for cordoned, peers := range []int{1, 0} { // an admin lets a pod of the other take mail again
+		change(f, other, func(r *v1alpha1.MailRelay) {
+			r.Annotations = map[string]string{}
+			if cordoned == 0 {
+				r.Annotations[v1alpha1.CordonAnnotation+"other-0"] = "why not"
+			}
+		})
+		f.eventually("only pods that take mail are told of", func() error {
+			if h := f.told("outbound").Handoff; h == nil || len(h.Peers) != 1-peers {
+				return fmt.Errorf("told are %+v", h)
+			}
+			return nil
+		})
+	}
 	f.draining(relay, "outbound-1", v1alpha1.StepHandingOff)
 	f.expectRelay(relay, map[string]string{"Ready": "False/Deleting", "Draining": "True/HandingOff"})
 	f.message(relay, "Draining", "gives what it has to the pods of MailRelay other, then goes")

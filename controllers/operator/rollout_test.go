@@ -316,6 +316,11 @@ func TestUpgradeTakesTurns(t *testing.T) {
 		}
 		return fmt.Errorf("none does")
 	})
+	f.restart() // another operator lets nobody begin before those that have begun are done
+	time.Sleep(2 * time.Second)
+	if image := f.images()[second+"-0"]; image != "postrider:test" {
+		t.Fatalf("another relay begins after a restart: %s", image)
+	}
 	f.ahead.Store(int64(3 * time.Minute))
 	f.expectRelay(relays[first], map[string]string{"Stalled": "True/RolloutStuck"})
 	time.Sleep(2 * time.Second)
