@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Makes everything that a release publishes, in dist/. It publishes nothing.
+# Makes everything that a release publishes, in dist/. It publishes and signs nothing. The same commit and Go release make the
+# same octets, wherever and whenever.
 #
-#   VERSION=v1.2.3 IMG=NAME@sha256:… hack/release.sh
+#   VERSION=v1.2.3 IMG=NAME@sha256:… [BUILDER=URI] hack/release.sh
 #
-# The image is pushed before, and named by its digest: that is what the installer, the chart and the bundle run.
+# The image is pushed before, and named by its digest: that is what the installer, the chart and the bundle run. BUILDER is who
+# runs this, as the provenance names it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source hack/step.sh
@@ -16,15 +18,37 @@ if [[ ! ${IMG:-} =~ ^[^@]+@sha256:[0-9a-f]{64}$ ]]; then
 	echo "release: IMG is the image by its digest, NAME@sha256:…, not '${IMG:-}'" >&2
 	exit 2
 fi
+if [[ -n $(git status --porcelain) ]]; then
+	echo 'release: commit first: a release says of which commit it is' >&2
+	exit 2
+fi
 number=${VERSION#v}
+export CGO_ENABLED=0
+
+# build makes programs as the Makefile and the Dockerfile do.
+build() {
+	local out=$1
+	shift
+	go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$out/" "$@"
+}
 
 plugin() {
-	local os=$1 arch=$2 dir
+	local os=$1 arch=$2 dir out=dist/kubectl-postrider_${VERSION}_$1_$2
 	dir=$(mktemp -d)
-	CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$dir/" ./cmd/postrider
+	GOOS=$os GOARCH=$arch build "$dir" ./cmd/postrider
+	go run ./hack/release bom -version "$VERSION" -out "$out.cdx.json" "$dir"/postrider*
 	GOOS=$os GOARCH=$arch go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/postrider |
 		sort -u | sed '/^$/d' | go run ./hack/release licences >"$dir/THIRD-PARTY.txt"
-	go run ./hack/release pack -program "$dir"/postrider* -licences "$dir/THIRD-PARTY.txt" -out "dist/kubectl-postrider_${VERSION}_${os}_${arch}"
+	go run ./hack/release pack -program "$dir"/postrider* -licences "$dir/THIRD-PARTY.txt" -out "$out"
+	rm -r "$dir"
+}
+
+# What the image holds: the programs are not published by themselves.
+image() {
+	local arch=$1 dir
+	dir=$(mktemp -d)
+	GOOS=linux GOARCH=$arch build "$dir" ./cmd/manager ./cmd/relay
+	go run ./hack/release bom -version "$VERSION" -image "$IMG" -out "dist/postrider-image_${VERSION}_linux_$arch.cdx.json" "$dir/manager" "$dir/relay"
 	rm -r "$dir"
 }
 
@@ -52,7 +76,11 @@ for os in linux darwin windows; do
 		step "the plugin for $os/$arch" plugin "$os" "$arch"
 	done
 done
+for arch in amd64 arm64; do
+	step "what the image holds for linux/$arch" image "$arch"
+done
 step "the installer" make build-installer IMG="$IMG"
 step "the chart" chart
 step "the bundle" bundle
-step "the krew manifest and the checksums" go run ./hack/release list -version "$VERSION" -dir dist
+step "the krew manifest, the provenance and the checksums" go run ./hack/release list -version "$VERSION" -image "$IMG" \
+	-commit "$(git rev-parse HEAD)" -builder "${BUILDER:-}" -dir dist

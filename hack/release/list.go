@@ -14,17 +14,21 @@ const (
 	checksumsName = "checksums.txt"
 )
 
-// list writes the manifest for krew, with the checksums of the archives that it names, and the checksums of all files.
-func list(dir, version, template string) error {
+// list writes the manifest for krew, with the checksums of the archives that it names, the provenance of all files, and
+// their checksums.
+func list(dir, template string, o origin) error {
 	text, err := os.ReadFile(template)
 	if err != nil {
 		return err
 	}
-	manifest, err := fill(string(text), version, func(archive string) (string, error) { return checksum(filepath.Join(dir, archive)) })
+	manifest, err := fill(string(text), o.version, func(archive string) (string, error) { return checksum(filepath.Join(dir, archive)) })
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, manifestName), []byte(manifest), 0o644); err != nil {
+		return err
+	}
+	if err := writeProvenance(dir, o); err != nil {
 		return err
 	}
 	return writeChecksums(dir)
@@ -52,22 +56,38 @@ func fill(template, version string, checksum func(archive string) (string, error
 
 // writeChecksums lists every file of a directory as sha256sum does, so that `sha256sum --check` reads it.
 func writeChecksums(dir string) error {
-	files, err := os.ReadDir(dir)
+	sums, err := checksums(dir, checksumsName)
 	if err != nil {
 		return err
 	}
 	var lines strings.Builder
+	for _, f := range sums {
+		fmt.Fprintf(&lines, "%s  %s\n", f.sum, f.name)
+	}
+	return os.WriteFile(filepath.Join(dir, checksumsName), []byte(lines.String()), 0o644)
+}
+
+// summed is a file and its SHA-256.
+type summed struct{ name, sum string }
+
+// checksums are those of the files of a directory, by name, but for one that is yet to be written.
+func checksums(dir, but string) ([]summed, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var sums []summed
 	for _, f := range files {
-		if f.IsDir() || f.Name() == checksumsName {
+		if f.IsDir() || f.Name() == but {
 			continue
 		}
 		sum, err := checksum(filepath.Join(dir, f.Name()))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		fmt.Fprintf(&lines, "%s  %s\n", sum, f.Name())
+		sums = append(sums, summed{f.Name(), sum})
 	}
-	return os.WriteFile(filepath.Join(dir, checksumsName), []byte(lines.String()), 0o644)
+	return sums, nil
 }
 
 func checksum(file string) (string, error) {

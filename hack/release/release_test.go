@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -48,7 +49,10 @@ func TestRelease(t *testing.T) {
 			}
 		}
 	}
-	if err := list(dir, version, template); err != nil {
+	if err := writeBOM(filepath.Join(dir, "a.cdx.json"), version, "", []string{build(t, "./hack/sink")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := list(dir, template, testOrigin()); err != nil {
 		t.Fatal(err)
 	}
 	var manifest krew
@@ -80,15 +84,60 @@ func TestRelease(t *testing.T) {
 	}
 	check := exec.CommandContext(t.Context(), "sha256sum", "--check", "--strict", checksumsName)
 	check.Dir = dir
-	if out, err := check.CombinedOutput(); err != nil || strings.Count(string(out), ": OK") != 7 {
+	if out, err := check.CombinedOutput(); err != nil || strings.Count(string(out), ": OK") != 9 {
 		t.Errorf("sha256sum: %v\n%s", err, out)
 	}
 }
 
 // A manifest that names an archive which is not there is not written.
 func TestReleaseMissesAnArchive(t *testing.T) {
-	if err := list(t.TempDir(), "v1.2.3", "../../config/krew/postrider.yaml"); err == nil {
+	if err := list(t.TempDir(), "../../config/krew/postrider.yaml", testOrigin()); err == nil {
 		t.Error("no error")
+	}
+}
+
+func testOrigin() origin {
+	return origin{version: "v1.2.3", image: testImage, commit: "22544fd000000000000000000000000000000000"}
+}
+
+// TestProvenance: the statement is about every file that there is, by its checksum, and names the commit, the image and each
+// module with its checksum.
+func TestProvenance(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"install.yaml", "postrider-1.2.3.tgz"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writeBOM(filepath.Join(dir, "sink.cdx.json"), "v1.2.3", "", []string{build(t, "./hack/sink")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeProvenance(dir, testOrigin()); err != nil {
+		t.Fatal(err)
+	}
+	var s statement
+	first := read(t, filepath.Join(dir, provenanceName))
+	if err := json.Unmarshal(first, &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Type != "https://in-toto.io/Statement/v1" || s.PredicateType != "https://slsa.dev/provenance/v1" || len(s.Subject) != 3 {
+		t.Fatalf("it is %+v", s)
+	}
+	for _, subject := range s.Subject {
+		if sum, err := checksum(filepath.Join(dir, subject.Name)); err != nil || subject.Digest["sha256"] != sum {
+			t.Errorf("%s has the checksum %v, the file %s (%v)", subject.Name, subject.Digest, sum, err)
+		}
+	}
+	definition := s.Predicate.BuildDefinition
+	from := definition.ResolvedDependencies
+	if from[0].Digest["gitCommit"] != testOrigin().commit || !strings.HasSuffix(testImage, from[1].Digest["sha256"]) || from[1].URI != "oci://registry.example.com:5000/postrider:v1" {
+		t.Errorf("it is made from %+v", from[:2])
+	}
+	if len(from)-2 != len(readBOM(t, filepath.Join(dir, "sink.cdx.json")).Components)-1 || len(from[2].Digest["dirHash"]) != 64 {
+		t.Errorf("the modules are %+v", from[2:])
+	}
+	if err := writeProvenance(dir, testOrigin()); err != nil || !bytes.Equal(first, read(t, filepath.Join(dir, provenanceName))) {
+		t.Errorf("a second time it is another: %v", err)
 	}
 }
 
