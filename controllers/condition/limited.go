@@ -12,7 +12,7 @@ func (o *MailRelay) limited() decision {
 		return decision{}
 	}
 	message := "The operator is installed for some namespaces only: when this one is deleted, its volumes go with the mail on them, " +
-		"the volume of a lost node is not taken up elsewhere, and ServiceAccounts of other namespaces cannot send."
+		"the volume of a lost node is taken up elsewhere only when an admin says that it is detached, and ServiceAccounts of other namespaces cannot send."
 	if from := o.Relay.Spec.AllowedDomains.Namespaces.From; from == v1alpha1.NamespacesSelector || from == v1alpha1.NamespacesAll {
 		message += fmt.Sprintf(" spec.allowedDomains.namespaces.from is %s, and only SendingDomains of this namespace are admitted.", from)
 	}

@@ -108,3 +108,26 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		}
 	}
 }
+
+// TestTheMapIsComplete: docs/how-it-works.md names every package of the program and of its tools. Those of tests are in
+// development.md.
+func TestTheMapIsComplete(t *testing.T) {
+	pages := map[string]string{"relay": "how-it-works.md", "controllers": "how-it-works.md", "cmd": "how-it-works.md", "hack": "how-it-works.md", "test": "development.md"}
+	for top, page := range pages {
+		text := read(t, filepath.Join(root, "docs", page))
+		sources := 0
+		err := filepath.WalkDir(filepath.Join(root, top), func(path string, entry os.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".go" {
+				return err
+			}
+			sources++
+			if name := filepath.Base(filepath.Dir(path)); !regexp.MustCompile("`([a-z]+/)*" + name + "`").MatchString(text) {
+				t.Errorf("docs/%s does not name the package of %s", page, path)
+			}
+			return nil
+		})
+		if err != nil || sources == 0 {
+			t.Errorf("%s: %d sources, %v", top, sources, err)
+		}
+	}
+}

@@ -33,7 +33,6 @@ type csv struct {
 		MinKubeVersion string              `json:"minKubeVersion"`
 		Keywords       []string            `json:"keywords"`
 		Links          []map[string]string `json:"links"`
-		Maintainers    []map[string]string `json:"maintainers"`
 		Provider       map[string]string   `json:"provider"`
 		RelatedImages  []map[string]string `json:"relatedImages"`
 		Icon           []struct {
