@@ -102,7 +102,8 @@ func newSetup(t *testing.T, name string, o options) setup {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 60*time.Second, "DKIM records wanted", func() error { return s.publish() })
+	eventually(t, 60*time.Second, "DKIM records wanted", s.publish)
+	must(t)(kubectl("patch", "sendingdomain", "sender", "-n", s.namespace, "--type=merge", "-p", lookAgain))
 	eventually(t, 120*time.Second, "MailRelay ready", s.relayReady)
 	eventually(t, 120*time.Second, "SendingDomain ready", s.domainReady)
 	s.address = must(t)(kubectl("get", "service", relayName, "-n", s.namespace, "-o", "jsonpath={.spec.clusterIP}"))
@@ -120,6 +121,9 @@ func (s setup) apply(t *testing.T, o options) {
 	apply(t, s.namespace, fmt.Sprintf(relayManifest, encode(cert), encode(key), user+":"+string(hash), cmp.Or(o.replicas, 1),
 		s.hostname, s.domain, strings.Join(o.trusted, ","), cmp.Or(o.storage, "size: 1Gi")))
 }
+
+// lookAgain has DNS looked at now, as each change of the spec has, and not half a minute later.
+const lookAgain = `{"spec": {"dns": {"recheckSeconds": 3601}}}`
 
 // publish puts the DKIM records that status asks for into DNS.
 func (s setup) publish() error {

@@ -92,6 +92,7 @@ func (s setup) tenant(t *testing.T, name string) tenant {
 	}
 	own := setup{namespace: n.namespace, domain: n.domain}
 	eventually(t, 60*time.Second, "DKIM records wanted by "+name, own.publish)
+	must(t)(kubectl("patch", "sendingdomain", "sender", "-n", n.namespace, "--type=merge", "-p", lookAgain))
 	eventually(t, 120*time.Second, name+" ready", own.domainReady)
 	return n
 }
