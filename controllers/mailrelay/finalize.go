@@ -19,7 +19,8 @@ import (
 const (
 	// finalizer keeps a MailRelay until its mail has gone, or its claims are known to be kept.
 	finalizer = "postrider.dev/mailrelay"
-	// patience is how long pods that need not stay are waited for: more than their grace period.
+	// patience is how long pods that need not stay are waited for. One that still ends an SMTP transaction after that ends
+	// it without its MailRelay: its claim is kept.
 	patience = time.Minute
 )
 
