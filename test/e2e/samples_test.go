@@ -14,16 +14,18 @@ import (
 
 // Applying each sample a second time changes nothing, and makes the operator write nothing.
 func TestSamplesTwice(t *testing.T) {
-	ns := namespace(t, "samples")
 	samples, err := filepath.Glob(filepath.Join(root, "config/samples/*.yaml"))
 	if err != nil || len(samples) == 0 {
 		t.Fatalf("no samples: %v", err)
 	}
 	for _, sample := range samples {
-		if filepath.Base(sample) == "kustomization.yaml" {
+		name := strings.TrimSuffix(filepath.Base(sample), ".yaml")
+		if name == "kustomization" {
 			continue
 		}
-		t.Run(filepath.Base(sample), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := namespace(t, "samples-"+name)
 			must(t)(kubectl("apply", "-n", ns, "-f", sample))
 			time.Sleep(5 * time.Second) // long enough for a reconcile to have begun
 			eventually(t, 60*time.Second, "the operator is done", func() error { return quiet(ns, 5*time.Second) })
