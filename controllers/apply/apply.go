@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
 // FieldOwner owns every field that the operator applies.
@@ -123,7 +124,12 @@ func (a *Applier) read(ctx context.Context, want document) (*unstructured.Unstru
 
 // Delete deletes an object; one that is not there is no error. The object may be empty but for its name.
 func (a *Applier) Delete(ctx context.Context, object client.Object) error {
-	err := a.o.Client.Delete(ctx, object, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	gvk, err := apiutil.GVKForObject(object, a.o.Client.Scheme())
+	if err != nil {
+		return fmt.Errorf("the kind of %T: %w", object, err)
+	}
+	a.drop(keyOf(gvk, object))
+	err = a.o.Client.Delete(ctx, object, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("deleting %T %s: %w", object, client.ObjectKeyFromObject(object), err)
 	}
@@ -161,6 +167,13 @@ func (a *Applier) remember(d document, version string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.seen[d.key] = sighting{digest: d.digest, version: version, at: a.o.Now()}
+}
+
+// drop makes the next Apply of an object look: it may be gone.
+func (a *Applier) drop(k key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.seen, k)
 }
 
 // Forget drops what is remembered of a namespace's objects whose names begin with prefix: their owner is gone.

@@ -215,6 +215,18 @@ func TestDeletedObjectsComeBack(t *testing.T) {
 	}
 }
 
+// A Secret that is pruned and wanted again within the time in which ours are not read is made again: without it, no
+// configuration that names it is ever complete.
+func TestPrunedSecretComesBackAtOnce(t *testing.T) {
+	f := setUp(t)
+	f.expect(f.secret("ours"), true)
+	if err := f.Prune(t.Context(), []client.Object{f.secret("")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	f.expect(f.secret("ours"), true)
+	f.get(f.secret(""))
+}
+
 func TestSecretIsReadAgainAfterAWhile(t *testing.T) {
 	f := setUp(t)
 	f.expect(f.secret("ours"), true)

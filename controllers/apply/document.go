@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
@@ -31,6 +32,10 @@ type document struct {
 type key struct {
 	kind string
 	client.ObjectKey
+}
+
+func keyOf(gvk schema.GroupVersionKind, o client.Object) key {
+	return key{kind: gvk.GroupKind().String(), ObjectKey: client.ObjectKeyFromObject(o)}
 }
 
 func (k key) String() string { return k.kind + " " + k.ObjectKey.String() }
@@ -61,7 +66,7 @@ func (a *Applier) document(desired client.Object) (document, error) {
 	annotate(u, public)
 	return document{
 		Unstructured: u,
-		key:          key{kind: gvk.GroupKind().String(), ObjectKey: client.ObjectKeyFromObject(desired)},
+		key:          keyOf(gvk, desired),
 		digest:       full,
 	}, nil
 }

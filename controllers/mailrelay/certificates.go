@@ -6,15 +6,26 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/postrider/postrider/controllers/desired"
 	"github.com/postrider/postrider/controllers/foreign"
+	"github.com/postrider/postrider/controllers/optional"
 	"github.com/postrider/postrider/controllers/render"
 )
 
-// issue asks cert-manager for the certificates of listeners that name an issuer, and gives up those that none wants any
-// more. Without cert-manager it does nothing: notIssued says so.
-func (p *pass) issue(ctx context.Context) error {
+// issue has cert-manager issue the certificates of listeners that name an issuer. Its trouble is not the relay's: where it is
+// down, or was taken away, the certificates that there are serve on, TLSReady tells when they end, and the next look tries again.
+func (p *pass) issue(ctx context.Context) {
+	err := p.certify(ctx)
+	if err = p.refusal(err); err != nil && !optional.Missing(err) {
+		log.FromContext(ctx).Error(err, "asking cert-manager for certificates")
+	}
+}
+
+// certify asks for the certificates, and gives up those that no listener wants any more. Without cert-manager it does
+// nothing: notIssued says so.
+func (p *pass) certify(ctx context.Context) error {
 	wanted := desired.Certificates(p.relay)
 	there, err := p.Certificates.There()
 	if err != nil || !there {

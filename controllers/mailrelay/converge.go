@@ -59,7 +59,8 @@ func (p *pass) converge(ctx context.Context, in render.Input) error {
 	if err := p.applyAll(ctx, objects); err != nil {
 		return p.refusal(err)
 	}
-	return errors.Join(p.prune(ctx, objects), p.grow(ctx), p.issue(ctx))
+	p.issue(ctx)
+	return errors.Join(p.prune(ctx, objects), p.grow(ctx))
 }
 
 func (p *pass) applyAll(ctx context.Context, objects []client.Object) error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,11 +28,24 @@ const issued = "outbound.submission-tls"
 func (f *fixture) install(file, name string) {
 	f.t.Helper()
 	server.Apply(f.t, file)
-	f.t.Cleanup(func() {
-		crd := &unstructured.Unstructured{}
-		crd.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
-		crd.SetName(name)
-		f.delete(crd)
+	f.t.Cleanup(func() { f.uninstall(name) })
+}
+
+// uninstall waits until the API server does not know a kind any more.
+func (f *fixture) uninstall(name string) {
+	f.t.Helper()
+	crd := &unstructured.Unstructured{}
+	crd.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	crd.SetName(name)
+	if !f.get(crd) {
+		return
+	}
+	f.delete(crd)
+	f.eventually(name+" goes", func() error {
+		if f.get(crd) {
+			return fmt.Errorf("it is still there")
+		}
+		return nil
 	})
 }
 
@@ -77,7 +91,8 @@ func (f *fixture) tlsSays(relay *v1alpha1.MailRelay, want, text string) {
 	})
 }
 
-// The relay comes first, then cert-manager, then the certificate, then another: each is noticed without a restart.
+// The relay comes first, then cert-manager, then the certificate, then another: each is noticed without a restart. When
+// cert-manager is down, or goes, the relay goes on.
 func TestCertificateIsIssuedAndRenewed(t *testing.T) {
 	f := setUp(t)
 	relay := f.relay("outbound", 1)
@@ -128,6 +143,7 @@ func TestCertificateIsIssuedAndRenewed(t *testing.T) {
 		t.Errorf("it took %v: longer than a look at the Secrets every minute explains", took)
 	}
 
+	listeners := relay.Spec.Listeners
 	change(f, relay, func(r *v1alpha1.MailRelay) { r.Spec.Listeners = r.Spec.Listeners[:1] })
 	f.eventually("a Certificate that no listener wants goes", func() error {
 		if _, there := f.certificate(); there {
@@ -135,4 +151,41 @@ func TestCertificateIsIssuedAndRenewed(t *testing.T) {
 		}
 		return nil
 	})
+
+	change(f, relay, func(r *v1alpha1.MailRelay) { r.Spec.Listeners = listeners })
+	f.eventually("one that is wanted again comes", func() error {
+		if _, there := f.certificate(); !there {
+			return fmt.Errorf("it is not there")
+		}
+		return nil
+	})
+	serves := map[string]string{"TLSReady": "True/CertificateValid", "ConfigCurrent": "True/InForce", "Ready": "True/Serving"}
+	broken := f.breaks("certificates", "cert-manager.io")
+	change(f, relay, func(r *v1alpha1.MailRelay) { r.Spec.Hostname = "mx2.example.com" })
+	f.expectRelay(relay, serves)
+	f.delete(broken)
+	f.uninstall("certificates.cert-manager.io")
+	change(f, relay, func(r *v1alpha1.MailRelay) { r.Spec.Hostname = "mx3.example.com" })
+	f.expectRelay(relay, serves)
+}
+
+// breaks has every write of a kind in the namespace fail, as when the webhook of the one who brings it is down.
+func (f *fixture) breaks(resource, group string) client.Object {
+	f.t.Helper()
+	fail, none := admissionregistrationv1.Fail, admissionregistrationv1.SideEffectClassNone
+	w := &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: f.namespace},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name: "down.example.com", FailurePolicy: &fail, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			ClientConfig:      admissionregistrationv1.WebhookClientConfig{URL: new("https://127.0.0.1:1/")},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: f.namespace}},
+			Rules: []admissionregistrationv1.RuleWithOperations{{
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{group}, APIVersions: []string{"*"}, Resources: []string{resource}},
+			}},
+		}},
+	}
+	f.create(w)
+	f.t.Cleanup(func() { _ = server.Client.Delete(context.Background(), w) })
+	return w
 }

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/controllers/desired"
@@ -63,6 +64,24 @@ func (f *fixture) sends(domain string, want bool) time.Duration {
 	return time.Since(began)
 }
 
+// signs waits until the keys that a domain's configuration names are there for the pods: without them, none of it counts.
+func (f *fixture) signs(domain string) {
+	f.t.Helper()
+	f.eventually("there are the keys of "+domain, func() error {
+		var secrets corev1.SecretList
+		if err := server.Client.List(context.Background(), &secrets, client.InNamespace(f.namespace)); err != nil {
+			return err
+		}
+		described, _ := f.configured(domain)
+		for _, k := range described.Keys {
+			if !slices.ContainsFunc(secrets.Items, func(s corev1.Secret) bool { return s.Data[k.File] != nil }) {
+				return fmt.Errorf("no Secret holds %s", k.File)
+			}
+		}
+		return nil
+	})
+}
+
 func TestAllowedDomains(t *testing.T) {
 	f := setUp(t)
 	relay := f.serving("outbound", 1)
@@ -112,6 +131,7 @@ func TestAllowedDomains(t *testing.T) {
 	})
 	f.expectDomain(domain, map[string]string{"Accepted": "True/Accepted"})
 	f.sends("shop.example", true)
+	f.signs("shop.example")
 	change(f, relay, func(r *v1alpha1.MailRelay) { r.Spec.AllowedDomains.Suffixes = []v1alpha1.DomainName{"other.example"} })
 	if took := f.sends("shop.example", false); took > 10*time.Second {
 		t.Errorf("revoked by a suffix, it could send for %v", took)

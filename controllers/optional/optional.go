@@ -22,8 +22,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// pause is how soon the API server is asked again whether it knows a kind.
-const pause = 10 * time.Second
+const (
+	// pause is how soon the API server is asked again whether it knows a kind.
+	pause = 10 * time.Second
+	// patience is how long a cache may take to fill: one that we may not list never does.
+	patience = 5 * time.Second
+)
 
 // Options for New.
 type Options struct {
@@ -85,7 +89,7 @@ func (k *Kind) There() (bool, error) {
 	if !k.there {
 		k.asked = k.o.Now()
 		_, err := k.mapper.RESTMapping(k.gvk.GroupKind(), k.gvk.Version)
-		if missing(err) {
+		if Missing(err) {
 			return false, nil
 		} else if err != nil {
 			return false, fmt.Errorf("asking for the kind %s: %w", k.gvk.Kind, err)
@@ -103,6 +107,8 @@ func (k *Kind) There() (bool, error) {
 
 // Get reads an object from the cache; false if there is none. The kind must be there.
 func (k *Kind) Get(ctx context.Context, key client.ObjectKey, into client.Object) (bool, error) {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
 	err := k.cache.Get(ctx, key, into)
 	if apierrors.IsNotFound(err) {
 		return false, nil
@@ -114,11 +120,13 @@ func (k *Kind) Get(ctx context.Context, key client.ObjectKey, into client.Object
 
 // List reads objects from the cache. The kind must be there.
 func (k *Kind) List(ctx context.Context, into client.ObjectList, options ...client.ListOption) error {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
 	if err := k.cache.List(ctx, into, options...); err != nil {
 		return fmt.Errorf("listing %s: %w", k.gvk.Kind, err)
 	}
 	return nil
 }
 
-// missing says that an error means that the API server does not know the kind.
-func missing(err error) bool { return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) }
+// Missing says that an error means that the API server does not know the kind, or not any more.
+func Missing(err error) bool { return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) }
