@@ -185,7 +185,9 @@ func TestServiceAccountTokens(t *testing.T) {
 		{other, "foreign.example", true}, {other, "own.example", false},
 	} {
 		subject := "system:serviceaccount:" + test.account.Namespace + ":" + test.account.Name
-		if err := in.ReversePath(policy.ClientOf(subject, false), "a@"+test.domain); (err == nil) != test.may {
+		client := policy.ClientOf(subject, false)
+		client.UID = string(test.account.UID)
+		if err := in.ReversePath(client, "a@"+test.domain); (err == nil) != test.may {
 			t.Errorf("%s as %s: %v", subject, test.domain, err)
 		}
 	}
