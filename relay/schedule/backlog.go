@@ -22,6 +22,8 @@ type backlog struct {
 	behind bool
 	from   spool.Cursor
 	since  time.Time
+	// rewound says that from was set back since the refill that is under way began.
+	rewound bool
 	// missed counts what found no room, so that a refill knows what came while it read.
 	missed int
 	// excess counts what found no room in one scan.
@@ -50,6 +52,12 @@ func (s *Scheduler) miss(q *queue, from spool.Cursor) {
 		s.behind[q] = struct{}{}
 	}
 	s.refillIfLow(q)
+}
+
+// missBefore remembers that a queue has more on disk, wherever its refills have come to.
+func (s *Scheduler) missBefore(q *queue) {
+	q.from, q.rewound = spool.Cursor{}, true
+	s.miss(q, q.from)
 }
 
 // reach is how many entries behind a full queue may get into it within the horizon, judged by how fast it has
@@ -117,7 +125,7 @@ func (s *Scheduler) refill(q *queue) {
 func (s *Scheduler) beginRefill(q *queue) (from spool.Cursor, missed int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended = map[envelope.Key]struct{}{}
+	s.ended, q.rewound = map[envelope.Key]struct{}{}, false
 	return q.from, q.missed
 }
 
@@ -132,6 +140,8 @@ func (s *Scheduler) refilled(q *queue, items []spool.Item, from, after spool.Cur
 	s.ended = nil
 	switch {
 	case q.missed != before: // full
+	case q.rewound:
+		s.wantRefill(q)
 	case len(items) == window:
 		q.from = after
 		s.wantRefill(q)

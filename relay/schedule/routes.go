@@ -179,13 +179,13 @@ func (s *Scheduler) settleAt(q *queue, r *route) {
 		if q.behind || !s.room(q.class, q.ready) {
 			delete(s.entries, e.key)
 			s.waiting[q.class]--
-			s.miss(q, spool.Cursor{})
+			s.missBefore(q)
 			continue
 		}
 		s.put(q, e, r.hosts)
 	}
 	if missed {
-		s.miss(q, spool.Cursor{})
+		s.missBefore(q)
 	}
 	s.dropQueue(q)
 }
