@@ -126,6 +126,11 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	holding, release := context.WithCancel(context.Background())
+	var held sync.WaitGroup
+	held.Go(func() { r.holdSpool(holding) }) // to the very end: an attempt in flight may take its time
+	defer held.Wait()
+	defer release()
 	return errors.Join(r.run(ctx), r.close())
 }
 
@@ -203,7 +208,6 @@ func (r *Relay) run(ctx context.Context) error {
 	work.Go(func() error { r.sweepSuppressions(working); return nil })
 	work.Go(func() error { r.sender.Run(working); return nil })
 	work.Go(func() error { r.sweepHandoffs(working); return nil })
-	work.Go(func() error { r.holdSpool(working); return nil })
 	work.Go(func() error { r.pressure.watch(working); return nil })
 	work.Go(func() error { r.tidy(working); return nil })
 	work.Go(func() error { return r.hops.Run(working) })

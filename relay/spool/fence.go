@@ -144,18 +144,23 @@ func (f *fence) hold() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := time.Now()
-	if f.fresh(now) { // somebody else has looked meanwhile
+	if f.fresh(now) || f.mine.Released { // somebody else has looked meanwhile, or nothing is written any more
 		return nil
 	}
+	err := f.look()
+	if err == nil {
+		f.seen.Store(&now)
+	}
+	return err
+}
+
+// look reads whether the spool is still ours. mu is held.
+func (f *fence) look() error {
 	is, err := readFence(f.fs, f.dir)
-	if err != nil {
-		return err
+	if err == nil && is.Opener != f.mine.Opener {
+		err = fmt.Errorf("the spool in %s was opened by %q, with token %d; ours is %d: %w", f.dir, is.Holder, is.Token, f.mine.Token, ErrFenced)
 	}
-	if is.Opener != f.mine.Opener {
-		return fmt.Errorf("the spool in %s was opened by %q, with token %d; ours is %d: %w", f.dir, is.Holder, is.Token, f.mine.Token, ErrFenced)
-	}
-	f.seen.Store(&now)
-	return nil
+	return err
 }
 
 func (f *fence) fresh(now time.Time) bool {
@@ -164,13 +169,17 @@ func (f *fence) fresh(now time.Time) bool {
 	return now.Sub(seen) < f.every && wall < f.every && wall > -f.every
 }
 
-// release notes that the spool is closed, so that who opens it next need not wait.
+// release notes that the spool is closed, so that who opens it next need not wait. What another has written stays, however
+// lately that was.
 func (f *fence) release() error {
 	if f == nil {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.look(); err != nil {
+		return err
+	}
 	m := f.mine
 	m.Released = true
 	return f.write(m)

@@ -208,3 +208,21 @@ func TestAHigherTokenIsStoredWhileTheSpoolIsOpen(t *testing.T) {
 	o.Token = 3
 	must(t, open(t, o).Close())
 }
+
+// TestWhoEndsDoesNotTakeTheSpoolBack from one that was given it a moment ago.
+func TestWhoEndsDoesNotTakeTheSpoolBack(t *testing.T) {
+	fs := vfs.NewMem()
+	o := small(fs)
+	o.Holder, o.Token, o.fenceEvery = "a", 1, time.Hour
+	s := open(t, o)
+	o.Holder, o.Token, o.fenceEvery = "b", 2, time.Millisecond
+	if _, err := Open("spool", o); err == nil {
+		t.Error("two have it open")
+	}
+	if err := s.Close(); !errors.Is(err, ErrFenced) {
+		t.Errorf("closed with %v", err)
+	}
+	if m, err := readFence(fs, "spool"); m.Holder != "b" || m.Released || err != nil {
+		t.Errorf("stored %+v, %v", m, err)
+	}
+}
