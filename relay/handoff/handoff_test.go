@@ -379,6 +379,15 @@ func TestAMessageIsBoundUntilItsFateIsKnown(t *testing.T) {
 	if more := from.sender.Step(t.Context()); !more || !from.sender.Leaving(id) {
 		t.Fatal("after a restart, without a plan, it is free")
 	}
+	n.fate = func(path string, deliver func()) bool { // the peer takes mail, and does not say what became of this
+		deliver()
+		return path != pathCancel
+	}
+	from.sender.Follow(planFor("out-2", "out-1"), nil)
+	from.sender.Step(t.Context())
+	if p := from.sender.Progress(); p.Phase != HandingOff || !strings.Contains(p.Problem, string(id)+" is not known yet") {
+		t.Errorf("what is in the way is not said: %+v", p)
+	}
 	n.fate = nil
 	from.sender.Step(t.Context())
 	expectOnce(t, "in the end", whereabouts(t, nil, from, zero, one), "a@one.test")

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -208,10 +209,10 @@ func (s *Sender) Run(ctx context.Context) {
 // Step goes once through what there is to do, and says whether there will be more.
 func (s *Sender) Step(ctx context.Context) bool {
 	plan, carriers := s.following(), s.carry()
-	s.settle(ctx)
+	unsettled := s.settle(ctx)
 	s.release(ctx)
 	if plan != nil {
-		s.round(ctx, plan)
+		s.round(ctx, plan, unsettled)
 	} else if len(carriers) > 0 {
 		s.giveStrays(ctx, carriers)
 	}
@@ -248,8 +249,8 @@ func (s *Sender) unsettled() (map[string]note, map[config.Peer][]string) {
 	return maps.Clone(s.open), maps.Clone(s.gone)
 }
 
-// settle finds out what became of open tries.
-func (s *Sender) settle(ctx context.Context) {
+// settle finds out what became of open tries. The error is about one of those of which it is not known yet.
+func (s *Sender) settle(ctx context.Context) (failed error) {
 	open, _ := s.unsettled()
 	for key, n := range open {
 		if s.o.Now().Sub(n.At) > askedFor {
@@ -258,8 +259,10 @@ func (s *Sender) settle(ctx context.Context) {
 		}
 		if err := s.conclude(ctx, s.peer(n.Peer), key, n, answer{}); err != nil {
 			s.o.Log.Warn("a hand-off is not settled", "error", err)
+			failed = err
 		}
 	}
+	return failed
 }
 
 // abandon asks no more about a try, until the process starts again. Its message is Leaving for good: nobody can say that
@@ -306,8 +309,8 @@ func (s *Sender) peer(at config.Peer) *peer {
 	return s.peers[at]
 }
 
-// round hands over what there is, once.
-func (s *Sender) round(ctx context.Context, plan *config.Handoff) {
+// round hands over what there is, once. unsettled is what is in the way of that which is under way since before.
+func (s *Sender) round(ctx context.Context, plan *config.Handoff, unsettled error) {
 	if s.empty() && s.told {
 		s.say(plan, Done, "")
 		return
@@ -326,7 +329,7 @@ func (s *Sender) round(ctx context.Context, plan *config.Handoff) {
 			return
 		}
 	}
-	if err != nil {
+	if err = cmp.Or(err, unsettled); err != nil {
 		s.say(plan, HandingOff, err.Error())
 	}
 }
