@@ -34,7 +34,7 @@ build: bin/manager bin/relay bin/postrider ## bin/manager, bin/relay and bin/pos
 
 .PHONY: bin/manager bin/relay bin/postrider
 bin/manager bin/relay bin/postrider: bin/%:
-	@hack/step.sh "building $@" go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/$*
+	@hack/step.sh "building $@" go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/$*
 
 .PHONY: image
 image: bin/manager bin/relay ## bin/image.tar, the container image, without a container engine

@@ -25,18 +25,22 @@ fi
 number=${VERSION#v}
 export CGO_ENABLED=0
 
-# build makes programs as the Makefile and the Dockerfile do.
+made=$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ)
+
+# build makes programs as the Makefile and the Dockerfile do: without what git says, which is not there in every checkout.
 build() {
-	local out=$1
-	shift
-	go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$out/" "$@"
+	local out=$1 more=$2
+	shift 2
+	go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION$more" -o "$out/" "$@"
 }
+
+bom() { go run ./hack/release bom -version "$VERSION" -made "$made" "$@"; }
 
 plugin() {
 	local os=$1 arch=$2 dir out=dist/kubectl-postrider_${VERSION}_$1_$2
 	dir=$(mktemp -d)
-	GOOS=$os GOARCH=$arch build "$dir" ./cmd/postrider
-	go run ./hack/release bom -version "$VERSION" -out "$out.cdx.json" "$dir"/postrider*
+	GOOS=$os GOARCH=$arch build "$dir" " -X main.image=$IMG" ./cmd/postrider
+	bom -out "$out.cdx.json" "$dir"/postrider*
 	GOOS=$os GOARCH=$arch go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/postrider |
 		sort -u | sed '/^$/d' | go run ./hack/release licences >"$dir/THIRD-PARTY.txt"
 	go run ./hack/release pack -program "$dir"/postrider* -licences "$dir/THIRD-PARTY.txt" -out "$out"
@@ -47,8 +51,8 @@ plugin() {
 image() {
 	local arch=$1 dir
 	dir=$(mktemp -d)
-	GOOS=linux GOARCH=$arch build "$dir" ./cmd/manager ./cmd/relay
-	go run ./hack/release bom -version "$VERSION" -image "$IMG" -out "dist/postrider-image_${VERSION}_linux_$arch.cdx.json" "$dir/manager" "$dir/relay"
+	GOOS=linux GOARCH=$arch build "$dir" "" ./cmd/manager ./cmd/relay
+	bom -image "$IMG" -out "dist/postrider-image_${VERSION}_linux_$arch.cdx.json" "$dir/manager" "$dir/relay"
 	rm -r "$dir"
 }
 
@@ -59,13 +63,15 @@ chart() {
 	dir=$(mktemp -d)
 	cp -r config/helm "$dir/postrider"
 	sed -i "s#^  repository: .*#  repository: $name#; s#^  digest: \"\"#  digest: ${IMG#*@}#" "$dir/postrider/values.yaml"
+	chmod -R u=rwX,go=rX "$dir/postrider"
+	find "$dir/postrider" -exec touch -d @0 {} +
 	bin/tools/helm package "$dir/postrider" --version "$number" --app-version "$VERSION" --destination dist
 	rm -r "$dir"
 }
 
 bundle() {
 	bin/kube/kubectl kustomize config/default | go run ./hack/bundle -version "$number" -image "$IMG" -out dist/bundle
-	tar -C dist --sort=name --owner=0 --group=0 --mtime=@0 -czf "dist/postrider-bundle_$VERSION.tar.gz" bundle
+	tar -C dist --sort=name --mode=u=rwX,go=rX --owner=0 --group=0 --mtime=@0 -czf "dist/postrider-bundle_$VERSION.tar.gz" bundle
 	rm -r dist/bundle
 }
 

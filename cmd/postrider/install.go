@@ -26,7 +26,7 @@ const (
 
 func newInstall(s streams) *cobra.Command {
 	c := &cobra.Command{Use: "install", Short: "The manifests that install the operator", Args: arguments(cobra.NoArgs), RunE: help}
-	var namespace, image string
+	var namespace, named string
 	generate := &cobra.Command{
 		Use:   "generate",
 		Short: "Print the manifests that install the operator, of this program's version",
@@ -38,14 +38,14 @@ config/default and dist/install.yaml, of this program's version. Nothing is appl
 			if wrong := validation.IsDNS1123Label(namespace); len(wrong) > 0 {
 				return usageError{fmt.Errorf("--namespace %q: %s", namespace, wrong[0])}
 			}
-			if strings.ContainsAny(image, " \t\r\n\"'") || image == "" {
-				return usageError{fmt.Errorf("--image %q is no image", image)}
+			if strings.ContainsAny(named, " \t\r\n\"'") || named == "" {
+				return usageError{fmt.Errorf("--image %q is no image", named)}
 			}
-			return printInstall(s.out, namespace, image)
+			return printInstall(s.out, namespace, named)
 		},
 	}
 	generate.Flags().StringVarP(&namespace, "namespace", "n", installedNamespace, "namespace of the operator")
-	generate.Flags().StringVar(&image, "image", imageName+":"+version, "image of operator and relays")
+	generate.Flags().StringVar(&named, "image", cmp.Or(image, imageName+":"+version), "image of operator and relays")
 	c.AddCommand(generate)
 	return c
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/postrider/postrider/controllers/manifest"
 )
 
-// version is set by the linker.
-var version = "dev"
+// version is set by the linker, and in a release image, too: that of the operator and the relays, by its digest.
+var version, image = "dev", ""
 
 // Exit codes. Scripts rely on them.
 const (

@@ -2,7 +2,7 @@
 //
 //	go list -deps -f '{{with .Module}}{{.Path}} {{.Version}} {{.Dir}}{{end}}' … | go run ./hack/release licences >FILE
 //	go run ./hack/release pack -program FILE -licences FILE -out dist/kubectl-postrider_v1.2.3_linux_amd64
-//	go run ./hack/release bom -version v1.2.3 [-image NAME@sha256:…] -out FILE.cdx.json PROGRAM...
+//	go run ./hack/release bom -version v1.2.3 -made TIME [-image NAME@sha256:…] -out FILE.cdx.json PROGRAM...
 //	go run ./hack/release list -version v1.2.3 -image NAME@sha256:… -commit HASH [-builder URI] -dir dist
 package main
 
@@ -33,6 +33,7 @@ func run(args []string) error {
 	var o origin
 	flags.StringVar(&o.version, "version", "", "the version")
 	flags.StringVar(&o.image, "image", "", "the image, by its digest")
+	flags.StringVar(&o.made, "made", "", "the time of the commit, RFC 3339")
 	flags.StringVar(&o.commit, "commit", "", "the commit")
 	flags.StringVar(&o.builder, "builder", "", "who builds, as a URI")
 	if err := flags.Parse(args[1:]); err != nil {
@@ -43,10 +44,10 @@ func run(args []string) error {
 		return licences(os.Stdin, os.Stdout)
 	case args[0] == "pack" && *program != "" && *libraries != "" && *out != "":
 		return pack(*out, *program, entry{"LICENSE", "LICENSE", 0o644}, entry{"THIRD-PARTY.txt", *libraries, 0o644})
-	case args[0] == "bom" && o.version != "" && *out != "" && flags.NArg() > 0:
-		return writeBOM(*out, o.version, o.image, flags.Args())
+	case args[0] == "bom" && o.version != "" && o.made != "" && *out != "" && flags.NArg() > 0:
+		return writeBOM(*out, o, flags.Args())
 	case args[0] == "list" && o.version != "" && o.image != "" && o.commit != "" && *dir != "":
 		return list(*dir, filepath.Join("config", "krew", "postrider.yaml"), o)
 	}
-	return errors.New("pack needs -program, -licences and -out; bom -version, -out and programs; list -version, -image, -commit and -dir")
+	return errors.New("pack needs -program, -licences and -out; bom -version, -made, -out and programs; list -version, -image, -commit and -dir")
 }

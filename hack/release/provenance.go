@@ -58,9 +58,9 @@ type builder struct {
 	ID string `json:"id"`
 }
 
-// origin is what a release is made from.
+// origin is what a release is made from, when its commit was made, and by whom it is built.
 type origin struct {
-	version, image, commit, builder string
+	version, image, commit, made, builder string
 }
 
 // writeProvenance writes the statement about all files of a directory. It names neither time nor machine: equal sources give

@@ -49,7 +49,7 @@ func TestRelease(t *testing.T) {
 			}
 		}
 	}
-	if err := writeBOM(filepath.Join(dir, "a.cdx.json"), version, "", []string{build(t, "./hack/sink")}); err != nil {
+	if err := writeBOM(filepath.Join(dir, "a.cdx.json"), noImage(), []string{build(t, "./hack/sink")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := list(dir, template, testOrigin()); err != nil {
@@ -97,7 +97,7 @@ func TestReleaseMissesAnArchive(t *testing.T) {
 }
 
 func testOrigin() origin {
-	return origin{version: "v1.2.3", image: testImage, commit: "22544fd000000000000000000000000000000000"}
+	return origin{version: "v1.2.3", image: testImage, commit: "22544fd000000000000000000000000000000000", made: "2026-11-23T22:22:22Z"}
 }
 
 // TestProvenance: the statement is about every file that there is, by its checksum, and names the commit, the image and each
@@ -109,7 +109,7 @@ func TestProvenance(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := writeBOM(filepath.Join(dir, "sink.cdx.json"), "v1.2.3", "", []string{build(t, "./hack/sink")}); err != nil {
+	if err := writeBOM(filepath.Join(dir, "sink.cdx.json"), noImage(), []string{build(t, "./hack/sink")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := writeProvenance(dir, testOrigin()); err != nil {

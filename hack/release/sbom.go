@@ -26,7 +26,7 @@ type bom struct {
 
 type metadata struct {
 	// Timestamp is that of the commit, RFC 3339: equal sources give equal octets.
-	Timestamp string    `json:"timestamp,omitempty"`
+	Timestamp string    `json:"timestamp"`
 	Component component `json:"component"`
 }
 
@@ -61,24 +61,24 @@ const sumProperty = "postrider:go.sum"
 // program is a built Go program and what it says of its making.
 type program struct {
 	component
-	modules   []component
-	timestamp string
+	modules []component
 }
 
 // writeBOM writes the bill of materials of a program; with an image, of that image and all programs in it.
-func writeBOM(out, version, image string, files []string) error {
+func writeBOM(out string, o origin, files []string) error {
 	var programs []program
 	for _, file := range files {
-		p, err := readProgram(file, version)
+		p, err := readProgram(file, o.version)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 		programs = append(programs, p)
 	}
 	b := ofProgram(programs[0])
-	if image != "" {
-		b = ofImage(image, programs)
+	if o.image != "" {
+		b = ofImage(o.image, programs)
 	}
+	b.Metadata.Timestamp = o.made
 	data, err := json.MarshalIndent(b, "", " ")
 	if err != nil {
 		return err
@@ -98,11 +98,6 @@ func readProgram(file, version string) (program, error) {
 	}
 	p := program{component: programComponent(info, version)}
 	p.Hashes = []hash{{"SHA-256", sum}}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.time" {
-			p.timestamp = s.Value
-		}
-	}
 	for _, m := range info.Deps {
 		p.modules = append(p.modules, moduleComponent(m))
 	}
@@ -136,15 +131,15 @@ func library(path, version string) component {
 	return component{Type: "library", Ref: purl, Name: path, Version: version, PURL: purl}
 }
 
-func newBOM(timestamp string, subject component) bom {
+func newBOM(subject component) bom {
 	return bom{
 		Schema: "http://cyclonedx.org/schema/bom-1.6.schema.json", Format: "CycloneDX", SpecVersion: "1.6", Version: 1,
-		Metadata: metadata{Timestamp: timestamp, Component: subject},
+		Metadata: metadata{Component: subject},
 	}
 }
 
 func ofProgram(p program) bom {
-	b := newBOM(p.timestamp, p.component)
+	b := newBOM(p.component)
 	b.Components = p.modules
 	b.Dependencies = []dependency{{p.Ref, refs(p.modules)}}
 	return b
@@ -156,7 +151,7 @@ func ofImage(image string, programs []program) bom {
 	repository, _ := splitTag(name)
 	purl := "pkg:oci/" + strings.ToLower(filepath.Base(repository)) + "@" + strings.ReplaceAll(digest, ":", "%3A") + "?repository_url=" + repository
 	root := component{Type: "container", Ref: purl, Name: repository, Version: digest, PURL: purl}
-	b := newBOM(programs[0].timestamp, root)
+	b := newBOM(root)
 	b.Components = []component{{Type: "file", Ref: "ca-certificates", Name: "/etc/ssl/certs/ca-certificates.crt"}}
 	dependsOn := []string{"ca-certificates"}
 	for _, p := range programs {

@@ -18,12 +18,15 @@ const testImage = "registry.example.com:5000/postrider:v1@sha256:0123456789abcde
 func TestBOMListsTheModules(t *testing.T) {
 	relay := build(t, "./cmd/relay")
 	out := filepath.Join(t.TempDir(), "relay.cdx.json")
-	if err := writeBOM(out, "v1.2.3", "", []string{relay}); err != nil {
+	if err := writeBOM(out, noImage(), []string{relay}); err != nil {
 		t.Fatal(err)
 	}
 	b := readBOM(t, out)
 	if diff := cmp.Diff(modulesOf(t, "./cmd/relay"), librariesOf(b)); diff != "" {
 		t.Errorf("other modules than the go command says:\n%s", diff)
+	}
+	if b.Metadata.Timestamp != testOrigin().made {
+		t.Errorf("it is of %s", b.Metadata.Timestamp)
 	}
 	program := b.Metadata.Component
 	if sum, err := checksum(relay); err != nil || program.Name != "relay" || program.Version != "v1.2.3" || program.Hashes[0] != (hash{"SHA-256", sum}) ||
@@ -41,7 +44,7 @@ func TestBOMListsTheModules(t *testing.T) {
 func TestBOMOfAnImage(t *testing.T) {
 	programs := []string{build(t, "./cmd/relay"), build(t, "./hack/sink")}
 	out := filepath.Join(t.TempDir(), "image.cdx.json")
-	if err := writeBOM(out, "v1.2.3", testImage, programs); err != nil {
+	if err := writeBOM(out, testOrigin(), programs); err != nil {
 		t.Fatal(err)
 	}
 	b := readBOM(t, out)
@@ -70,9 +73,15 @@ func TestBOMOfAnImage(t *testing.T) {
 
 // What is no Go program has no bill of materials.
 func TestBOMOfNoProgram(t *testing.T) {
-	if err := writeBOM(filepath.Join(t.TempDir(), "x"), "v1.2.3", "", []string{"../../LICENSE"}); err == nil {
+	if err := writeBOM(filepath.Join(t.TempDir(), "x"), noImage(), []string{"../../LICENSE"}); err == nil {
 		t.Error("no error")
 	}
+}
+
+func noImage() origin {
+	o := testOrigin()
+	o.image = ""
+	return o
 }
 
 // build builds a program of ours.
