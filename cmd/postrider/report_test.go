@@ -1,14 +1,12 @@
 package main
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/postrider/postrider/test/unpack"
 )
 
 // The bundle holds what helps, from a real API server, and no secret that was planted there.
@@ -25,7 +23,7 @@ func TestReport(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file is %v, %v", info.Mode(), err)
 	}
-	files := unpack(t, file)
+	files := contents(t, file)
 	for _, want := range []string{
 		"postrider.yaml", "objects/mailrelay-outbound.yaml", "objects/sendingdomain-shop.yaml", "objects/ratelimitpolicy-gentle.yaml", "objects/pod.yaml",
 		"pods/outbound-0/status.yaml", "pods/outbound-0/queue.yaml", "pods/outbound-0/metrics.txt", "pods/outbound-1/relay.log", "pods/outbound-1/relay.log.before", "events.yaml",
@@ -49,32 +47,22 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// unpack reads an archive: its files by their names in its directory.
-func unpack(t *testing.T, file string) map[string]string {
+// contents reads an archive: its files by their names in its directory.
+func contents(t *testing.T, file string) map[string]string {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	zipped, err := gzip.NewReader(f)
+	archive, err := unpack.TarGz(f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := map[string]string{}
-	for archive := tar.NewReader(zipped); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, _ := strings.Cut(header.Name, "/")
-		files[name] = string(text)
+	for name, entry := range archive {
+		_, name, _ = strings.Cut(name, "/")
+		files[name] = entry.Text
 	}
+	return files
 }

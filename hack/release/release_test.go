@@ -1,10 +1,8 @@
 package main
 
 import (
-	"archive/tar"
 	"archive/zip"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +13,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/postrider/postrider/test/unpack"
 )
 
 // krew is what krew reads of a manifest.
@@ -72,10 +72,10 @@ func TestRelease(t *testing.T) {
 		if sum, err := checksum(archive); err != nil || sum != p.SHA256 {
 			t.Errorf("%s: the manifest says %s, the archive %s (%v)", platform, p.SHA256, sum, err)
 		}
-		if content := unpack(t, archive)[p.Bin]; content != "the program for "+platform {
+		if content := contents(t, archive)[p.Bin]; content != "the program for "+platform {
 			t.Errorf("%s: %s holds %q", platform, p.Bin, content)
 		}
-		if !strings.Contains(unpack(t, archive)["LICENSE"], "Apache License") {
+		if !strings.Contains(contents(t, archive)["LICENSE"], "Apache License") {
 			t.Errorf("%s comes without the licence", platform)
 		}
 		if !strings.HasPrefix(p.URI, "https://github.com/postrider/postrider/releases/download/"+version+"/") {
@@ -177,8 +177,8 @@ func read(t *testing.T, name string) []byte {
 	return data
 }
 
-// unpack reads an archive: its files by name.
-func unpack(t *testing.T, name string) map[string]string {
+// contents reads an archive: its files by name.
+func contents(t *testing.T, name string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	data := read(t, name)
@@ -196,23 +196,17 @@ func unpack(t *testing.T, name string) map[string]string {
 		}
 		return files
 	}
-	compressed, err := gzip.NewReader(bytes.NewReader(data))
+	archive, err := unpack.TarGz(bytes.NewReader(data))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for in := tar.NewReader(compressed); ; {
-		header, err := in.Next()
-		if err == io.EOF {
-			return files
+	for of, f := range archive {
+		if strings.HasPrefix(of, "kubectl-") && f.Mode&0o111 == 0 {
+			t.Errorf("%s in %s cannot be run", of, name)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasPrefix(header.Name, "kubectl-") && header.Mode&0o111 == 0 {
-			t.Errorf("%s in %s cannot be run", header.Name, name)
-		}
-		files[header.Name] = all(t, in)
+		files[of] = f.Text
 	}
+	return files
 }
 
 func all(t *testing.T, r io.Reader) string {

@@ -56,7 +56,7 @@ func (st *stage) applying(s Subject) iter.Seq[*policy] {
 		if len(st.providers) == 0 || len(s.MXHosts) == 0 {
 			return
 		}
-		for suffix := range domainsOf(s.MXHosts[0]) {
+		for suffix := range config.DomainsOf(s.MXHosts[0]) {
 			for _, p := range st.providers[suffix] {
 				if p.covers(s) && !yield(p) {
 					return
@@ -183,7 +183,7 @@ func (p *policy) covers(s Subject) bool {
 		return true
 	}
 	for _, host := range s.MXHosts {
-		if !endsIn(host, p.suffixes) {
+		if !config.EndsIn(host, p.suffixes) {
 			return false
 		}
 	}
@@ -194,30 +194,11 @@ func (p *policy) covers(s Subject) bool {
 func shortest(suffixes []string) map[string]struct{} {
 	all, short := setOf(suffixes), map[string]struct{}{}
 	for suffix := range all {
-		if _, above, more := strings.Cut(suffix, "."); !more || !endsIn(above, all) {
+		if _, above, more := strings.Cut(suffix, "."); !more || !config.EndsIn(above, all) {
 			short[suffix] = struct{}{}
 		}
 	}
 	return short
-}
-
-// endsIn says whether a host is one of the suffixes, or ends in a dot and one of them.
-func endsIn(host string, suffixes map[string]struct{}) bool {
-	for domain := range domainsOf(host) {
-		if _, ok := suffixes[domain]; ok {
-			return true
-		}
-	}
-	return false
-}
-
-// domainsOf yields a name and all domains that it is in.
-func domainsOf(name string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for more := true; more && yield(name); {
-			_, name, more = strings.Cut(name, ".")
-		}
-	}
 }
 
 func (p *policy) keyOf(s Subject) string {

@@ -2,9 +2,7 @@ package route
 
 import (
 	"cmp"
-	"iter"
 	"slices"
-	"strings"
 
 	"github.com/postrider/postrider/relay/config"
 )
@@ -32,7 +30,7 @@ func newProviders(policies []config.RatePolicy) providers {
 		p.join(suffixes)
 	}
 	for suffix := range p.site {
-		for above := range domainsOf(suffix) {
+		for above := range config.DomainsOf(suffix) {
 			if _, named := p.site[above]; named {
 				p.join(map[string]bool{suffix: true, above: true})
 			}
@@ -65,31 +63,12 @@ func (p *providers) of(hosts []string) (site string, known bool) {
 	if len(hosts) == 0 || len(p.sets) == 0 {
 		return "", false
 	}
-	for suffix := range domainsOf(hosts[0]) {
+	for suffix := range config.DomainsOf(hosts[0]) {
 		if site, known = p.site[suffix]; known {
 			break
 		}
 	}
 	return site, known && slices.ContainsFunc(p.sets, func(suffixes map[string]bool) bool {
-		return !slices.ContainsFunc(hosts, func(host string) bool { return !endsIn(host, suffixes) })
+		return !slices.ContainsFunc(hosts, func(host string) bool { return !config.EndsIn(host, suffixes) })
 	})
-}
-
-// endsIn says whether a host is one of the names, or ends in a dot and one of them.
-func endsIn(host string, names map[string]bool) bool {
-	for suffix := range domainsOf(host) {
-		if names[suffix] {
-			return true
-		}
-	}
-	return false
-}
-
-// domainsOf yields a name and all domains that it is in, the nearest first.
-func domainsOf(name string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for more := true; more && yield(name); {
-			_, name, more = strings.Cut(name, ".")
-		}
-	}
 }

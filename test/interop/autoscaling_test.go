@@ -3,14 +3,12 @@
 package interop
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"text/template"
-	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -108,20 +106,10 @@ func TestAutoscaling(t *testing.T) {
 	if len(asked) != 6 {
 		t.Fatalf("%d queries found: %q", len(asked), asked)
 	}
+	open := map[string]string{}
+	for _, query := range asked {
+		open[query] = query
+	}
 	w := newPlace(t).watched()
-	s := w.prometheus()
-	next := time.Now()
-	eventually(t, "every query is answered", func() error {
-		if now := time.Now(); !now.Before(next) { // a rate wants traffic
-			next = now.Add(time.Second)
-			if err := w.traffic(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		var missing error
-		for _, query := range asked {
-			missing = errors.Join(missing, s.answers(query))
-		}
-		return missing
-	})
+	w.answered(w.prometheus(), open)
 }

@@ -198,25 +198,31 @@ func TestDashboard(t *testing.T) {
 	if len(open) < 40 {
 		t.Errorf("only %d queries found: the test would prove nothing", len(open))
 	}
+	w.answered(s, open)
+	s.evaluates(t)
+}
+
+// answered waits until each of the queries, by what they are for, has been answered with data once.
+func (w *watched) answered(s *scraper, open map[string]string) {
+	w.t.Helper()
 	next := time.Now()
-	eventually(t, "every query is answered", func() error {
+	eventually(w.t, "every query is answered", func() error {
 		if now := time.Now(); !now.Before(next) { // a rate wants traffic
 			next = now.Add(time.Second)
 			if err := w.traffic(); err != nil {
-				t.Fatal(err)
+				w.t.Fatal(err)
 			}
 		}
 		var missing error
-		for panel, query := range open {
+		for what, query := range open {
 			if err := s.answers(query); err != nil {
-				missing = errors.Join(missing, fmt.Errorf("panel %s: %w", panel, err))
+				missing = errors.Join(missing, fmt.Errorf("%s: %w", what, err))
 				continue
 			}
-			delete(open, panel)
+			delete(open, what)
 		}
 		return missing
 	})
-	s.evaluates(t)
 }
 
 // evaluates fails the test if an alert cannot be evaluated, or fires for a relay that is well.

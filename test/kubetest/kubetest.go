@@ -89,6 +89,20 @@ func Binaries(root string) (string, error) {
 	return dir, nil
 }
 
+// find is a program, and the root of the module.
+func find(t *testing.T, program string) (path, root string) {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaries, err := Binaries(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(binaries, program), root
+}
+
 // moduleRoot is the directory above the test's own that holds go.mod.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
@@ -124,15 +138,8 @@ func (s *Server) SigningKey() string {
 // Controllers runs controllers of a real kube-controller-manager until the test ends.
 func (s *Server) Controllers(t *testing.T, names ...string) {
 	t.Helper()
-	root, err := moduleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binaries, err := Binaries(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(filepath.Join(binaries, "kube-controller-manager"), "--kubeconfig="+s.KubeConfig(t), "--leader-elect=false",
+	program, _ := find(t, "kube-controller-manager")
+	cmd := exec.Command(program, "--kubeconfig="+s.KubeConfig(t), "--leader-elect=false",
 		"--secure-port=0", "--controllers="+strings.Join(names, ","))
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("starting kube-controller-manager: %v; run make kube", err)
@@ -174,15 +181,8 @@ func (s *Server) ApplyObjects(t *testing.T, objects ...*unstructured.Unstructure
 // strings replaced, old and new by turns.
 func Kustomize(t *testing.T, dir string, replace ...string) []*unstructured.Unstructured {
 	t.Helper()
-	root, err := moduleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binaries, err := Binaries(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(filepath.Join(binaries, "kubectl"), "kustomize", filepath.Join(root, dir)).Output()
+	kubectl, root := find(t, "kubectl")
+	out, err := exec.Command(kubectl, "kustomize", filepath.Join(root, dir)).Output()
 	if err != nil {
 		var failed *exec.ExitError
 		if errors.As(err, &failed) {

@@ -1,14 +1,13 @@
 package bundle
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/postrider/postrider/test/unpack"
 )
 
 var redactor = Redactor{Key: []byte("k")}
@@ -85,37 +84,17 @@ func TestBundle(t *testing.T) {
 	if err := errors.Join(err, b.Close()); err != nil {
 		t.Fatal(err)
 	}
-	files := read(t, &out)
-	for name, text := range files {
-		if strings.Contains(text, "SECRET0") {
-			t.Errorf("%s holds a secret:\n%s", name, text)
-		}
-	}
-	if len(files) != 5 || !strings.Contains(files["report/pod.yaml"], "kept-name") || !strings.Contains(files["report/pod.yaml"], "note: kept") ||
-		!strings.Contains(files["report/missing.txt"], "logs: ") || !strings.Contains(files["report/relay.yaml"], "https://hooks.example/") {
-		t.Errorf("files %v", files)
-	}
-}
-
-func read(t *testing.T, r io.Reader) map[string]string {
-	t.Helper()
-	zipped, err := gzip.NewReader(r)
+	files, err := unpack.TarGz(&out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{}
-	for archive := tar.NewReader(zipped); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return files
+	for name, file := range files {
+		if strings.Contains(file.Text, "SECRET0") {
+			t.Errorf("%s holds a secret:\n%s", name, file.Text)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[header.Name] = string(text)
+	}
+	if len(files) != 5 || !strings.Contains(files["report/pod.yaml"].Text, "kept-name") || !strings.Contains(files["report/pod.yaml"].Text, "note: kept") ||
+		!strings.Contains(files["report/missing.txt"].Text, "logs: ") || !strings.Contains(files["report/relay.yaml"].Text, "https://hooks.example/") {
+		t.Errorf("files %v", files)
 	}
 }
