@@ -89,6 +89,19 @@ func Selector(relay string) map[string]string {
 // credentials. The index stands here because digests would let one guess a weak password.
 func MaterialName(relay string) string { return relay + "-material" }
 
+// IsSecret says whether a Secret of this name is one that the relay is made of.
+func IsSecret(relay, name string) bool {
+	if name == MaterialName(relay) {
+		return true
+	}
+	for shard := range render.KeyShards {
+		if name == keysName(relay, shard) {
+			return true
+		}
+	}
+	return false
+}
+
 // SharesKey is the key of Shares in the Secret of MaterialName: what pods were told and what is known of it are written
 // as one.
 const SharesKey = "shares.json"

@@ -127,14 +127,17 @@ func itemsOf(list client.ObjectList) []client.Object {
 	return items
 }
 
-// formerSecrets are those that there were when the ConfigMap was last written.
+// formerSecrets are those that there were when the ConfigMap was last written. Others are passed over: who may write a
+// ConfigMap must not have us delete Secrets.
 func (p *pass) formerSecrets() []client.Object {
 	if p.seen.config == nil {
 		return nil
 	}
 	var secrets []client.Object
 	for _, name := range strings.Fields(p.seen.config.Annotations[secretsAnnotation]) {
-		secrets = append(secrets, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.relay.Namespace, Name: name}})
+		if desired.IsSecret(p.relay.Name, name) {
+			secrets = append(secrets, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.relay.Namespace, Name: name}})
+		}
 	}
 	return secrets
 }
