@@ -73,9 +73,9 @@ test: gotestsum helm kube-test ## Every test that needs no root: unit, engine ov
 	@bin/tools/gotestsum --format pkgname-and-test-fails --hide-summary skipped -- -timeout 20m $(TESTFLAGS) ./...
 
 # What e2e runs: a scenario of each kind. The others take their time: the same with more interference, or longer.
-SCENARIOS := TestDeliver TestOpenRelay TestOutage TestPolicyInForce TestServiceAccountTokens TestSIGKILL \
-	TestQuickStart TestReadme TestSamplesTwice TestScaleDownUnderFire TestWithoutOperator TestDeleteHandoff \
-	TestOperatorUpgrade
+SCENARIOS := TestDeliver TestOpenRelay TestOutage TestPolicyInForce TestServiceAccountTokens TestTenants TestSIGKILL \
+	TestQuickStart TestReadme TestSamplesTwice TestPlugin TestScaleDownUnderFire TestWithoutOperator TestWithoutAPIServer \
+	TestDeleteHandoff TestOperatorUpgrade TestNodeLoss TestDiskFull
 
 .PHONY: e2e e2e-full
 e2e: e2e-cluster $(if $(RUN),,interop) ## Scenarios on a real node with real peers; needs root (RUN="TestOutage TestDeliver": only those)
