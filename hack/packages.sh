@@ -17,7 +17,7 @@ for group in "$@"; do
 	crash) packages+=(strace) ;;
 	peers) packages+=(apache2-utils swaks libnet-ssleay-perl postfix unbound python3-dkim) ;;
 	interop)
-		packages+=(swaks libnet-ssleay-perl postfix unbound python3 python3-dkim dovecot-lmtpd dovecot-imapd opendkim rspamd haproxy prometheus)
+		packages+=(swaks libnet-ssleay-perl postfix unbound python3 python3-dkim dovecot-lmtpd dovecot-imapd opendkim rspamd haproxy prometheus chromium-headless-shell)
 		packages+=(libgnutls-dane0 libidn12) # what Exim needs
 		unpack+=(exim4-daemon-light)
 		;;

@@ -79,11 +79,14 @@ func serveConsole(ctx context.Context, s streams, source console.Source, port ui
 // consoleSource reads for the console as the commands do.
 type consoleSource struct{ target target }
 
-// at is the target for one relay.
-func (s *consoleSource) at(name string) *target {
+// at is the target for one relay. A relay that is not the one that was named is not there.
+func (s *consoleSource) at(name string) (*target, error) {
+	if s.target.name != "" && name != s.target.name {
+		return nil, fmt.Errorf("this console is about %s", s.target.name)
+	}
 	t := s.target
 	t.name = name
-	return &t
+	return &t, nil
 }
 
 // Relays implements console.Source.
@@ -126,12 +129,12 @@ func kindOf[T runtime.Object](objects []runtime.Object) []T {
 	return found
 }
 
-// Relay implements console.Source. A relay that is not the one that was named is not there.
+// Relay implements console.Source.
 func (s *consoleSource) Relay(ctx context.Context, name string) (*console.Relay, error) {
-	if s.target.name != "" && name != s.target.name {
-		return nil, fmt.Errorf("this console is about %s", s.target.name)
+	t, err := s.at(name)
+	if err != nil {
+		return nil, err
 	}
-	t := s.at(name)
 	objects, err := t.objects(ctx)
 	if err != nil {
 		return nil, err
@@ -157,14 +160,33 @@ func (s *consoleSource) Relay(ctx context.Context, name string) (*console.Relay,
 func domainOf(d *v1alpha1.SendingDomain) console.Domain {
 	domain := console.Domain{Object: d}
 	for _, r := range d.Status.Records {
-		domain.Records = append(domain.Records, console.Record{DNSRecord: r, Lines: zoneLines(r)})
+		record := console.Record{DNSRecord: r}
+		for i, line := range zoneLines(r) {
+			record.Values = append(record.Values, console.Value{Text: r.Expected[i], Line: line})
+		}
+		domain.Records = append(domain.Records, record)
 	}
 	return domain
 }
 
 // Trace implements console.Source.
 func (s *consoleSource) Trace(ctx context.Context, name, id string) ([]console.Trace, error) {
-	return askAll(ctx, s.at(name), "/trace/"+url.PathEscape(id), func(process string, trace admin.Trace) console.Trace {
+	t, err := s.at(name)
+	if err != nil {
+		return nil, err
+	}
+	return askAll(ctx, t, "/trace/"+url.PathEscape(id), func(process string, trace admin.Trace) console.Trace {
 		return console.Trace{Process: process, Trace: trace}
+	})
+}
+
+// Why implements console.Source.
+func (s *consoleSource) Why(ctx context.Context, name, domain string) ([]console.Why, error) {
+	t, err := s.at(name)
+	if err != nil {
+		return nil, err
+	}
+	return askAll(ctx, t, "/explain?"+url.Values{"domain": {domain}}.Encode(), func(process string, e admin.Explanations) console.Why {
+		return console.Why{Process: process, Explanations: e}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/cmd/postrider/life"
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
@@ -51,7 +52,7 @@ func sayNew(traces []relayTrace, told map[string]bool, say func(string, ...any))
 	for _, t := range traces {
 		for i := range t.Events {
 			e := &t.Events[i]
-			line := fmt.Sprintf("%s %s on %s: %s", e.At.UTC().Format("15:04:05.000Z"), e.Type, t.Relay, detail(e, true))
+			line := fmt.Sprintf("%s %s on %s: %s", e.At.UTC().Format("15:04:05.000Z"), e.Type, t.Relay, life.Detail(e, true))
 			if !told[line] {
 				told[line] = true
 				say("%s", strings.TrimSuffix(line, ": "))

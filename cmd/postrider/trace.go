@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/cmd/postrider/life"
 	"github.com/postrider/postrider/relay/admin"
-	"github.com/postrider/postrider/relay/event"
 )
 
 // relayTrace is what one relay process knows of a message.
@@ -73,7 +70,7 @@ func printTrace(s streams, title string, t admin.Trace) error {
 	var rows [][]string
 	for i := range t.Events {
 		e := &t.Events[i]
-		rows = append(rows, []string{"  " + e.At.UTC().Format("2006-01-02T15:04:05.000Z"), string(e.Type), "<" + e.Recipient + ">", detail(e, t.ID == "" || e.SpoolID == string(t.ID))})
+		rows = append(rows, []string{"  " + e.At.UTC().Format("2006-01-02T15:04:05.000Z"), string(e.Type), "<" + e.Recipient + ">", life.Detail(e, t.ID == "" || e.SpoolID == string(t.ID))})
 	}
 	if _, err := fmt.Fprintln(s.out, title); err != nil {
 		return err
@@ -96,44 +93,4 @@ func printTrace(s streams, title string, t admin.Trace) error {
 		}
 	}
 	return nil
-}
-
-// detail is what an event tells besides what happened to whom. One of another message tells which.
-func detail(e *event.Event, own bool) string {
-	var parts []string
-	add := func(label, value string) {
-		if value != "" {
-			parts = append(parts, label+value)
-		}
-	}
-	switch e.Type {
-	case event.Accepted:
-		add("from ", "<"+e.From+">")
-		add("listener ", e.Listener)
-		add("client ", e.Client)
-		add("user ", e.User)
-		add("for ", e.Tenant)
-		add("", e.TLS)
-		add("", strconv.FormatInt(e.Size, 10)+" octets")
-	case event.HandedOut:
-		add("to ", e.Peer)
-	case event.HandedIn:
-		add("from ", e.Peer)
-	case event.Reported:
-		add("", e.Reason)
-		if own {
-			add("by DSN ", e.Reply)
-		} else {
-			add("about message ", e.SpoolID)
-		}
-	default:
-		add("", e.Reply)
-		add("next hop ", e.NextHop)
-		add("", e.TLS)
-		add("", e.Reason)
-		if e.Due != nil {
-			add("next ", e.Due.UTC().Format(time.RFC3339))
-		}
-	}
-	return strings.Join(parts, ", ")
 }

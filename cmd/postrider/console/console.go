@@ -13,7 +13,9 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,8 @@ type Source interface {
 	Relay(ctx context.Context, name string) (*Relay, error)
 	// Trace is what the relay's processes know of a message; nothing when it is not known.
 	Trace(ctx context.Context, name, id string) ([]Trace, error)
+	// Why is what the relay's processes say of why mail for a domain waits; nothing when none does.
+	Why(ctx context.Context, name, domain string) ([]Why, error)
 }
 
 // Relay is a relay, and what its processes say.
@@ -49,17 +53,34 @@ type Domain struct {
 	Records []Record
 }
 
+// Lacks says that there is something to publish which DNS does not have.
+func (d Domain) Lacks() bool {
+	return slices.ContainsFunc(d.Records, func(r Record) bool { return len(r.Values) > 0 && r.Result != v1alpha1.ResultPass })
+}
+
 // Record is a DNS record.
 type Record struct {
 	v1alpha1.DNSRecord
-	// Lines are those of a zone file that publish it; none when nothing has to be.
-	Lines []string
+	// Values are those to publish; none when nothing has to be.
+	Values []Value
+}
+
+// Value is a value of a DNS record.
+type Value struct {
+	// Text is the whole value, Line the line of a zone file that publishes it.
+	Text, Line string
 }
 
 // Trace is what one process knows of a message.
 type Trace struct {
 	Process string
 	admin.Trace
+}
+
+// Why is what one process says of why mail waits.
+type Why struct {
+	Process string
+	admin.Explanations
 }
 
 //go:embed assets
@@ -116,39 +137,33 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// relayPath is what the path of a relay's page looks like.
-var relayPath = regexp.MustCompile(`^relays/([a-z0-9]([-a-z0-9.]*[a-z0-9])?)$`)
+// relayPath is what the path of a page about a relay looks like.
+var relayPath = regexp.MustCompile(`^relays/([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)(?:/(trace|why))?$`)
 
 // page is what all pages have.
 type page struct {
 	Root, Title string
-	Now         time.Time
+	// Relay is the relay that the page is about; empty for all.
+	Relay string
+	Now   time.Time
+	// Again leads to the page as it is now, Repeat to one that keeps itself new, or no longer does.
+	Again, Repeat string
 	// Every is the interval in seconds at which the page is loaded anew; 0 for never.
 	Every int
 	Body  any
 }
 
+// errNoPage says that a path leads nowhere.
+var errNoPage = errors.New("there is no such page")
+
 func (s *Site) page(w http.ResponseWriter, req *http.Request, path string) {
 	p := page{Root: s.root(), Now: s.now().UTC()}
-	if req.URL.Query().Get("every") == "10" {
-		p.Every = 10
-	}
-	name, code := "relays.html", http.StatusOK
-	var err error
-	found := relayPath.FindStringSubmatch(path)
-	switch {
-	case path == "":
-		p.Title = "Relays"
-		p.Body, err = s.source.Relays(req.Context())
-	case found != nil:
-		name, p.Title = "relay.html", found[1]
-		p.Body, err = s.relay(req, found[1])
-	default:
-		err, code = errors.New("there is no such page"), http.StatusNotFound
-	}
+	p.follow(req.URL.Query())
+	name, err := s.fill(&p, req, path)
+	code := http.StatusOK
 	if err != nil {
-		if code == http.StatusOK {
-			code = http.StatusBadGateway
+		if code = http.StatusBadGateway; errors.Is(err, errNoPage) {
+			code = http.StatusNotFound
 		}
 		s.log.Warn("a page could not be made", "path", path, "error", err)
 		name, p.Title, p.Body = "error.html", "Not shown", err.Error()
@@ -156,28 +171,75 @@ func (s *Site) page(w http.ResponseWriter, req *http.Request, path string) {
 	s.write(w, name, code, p)
 }
 
-// relayPage is the page of one relay.
-type relayPage struct {
-	*Relay
-	// ID is the message that is asked about, Traces what is known of it.
-	ID      string
-	Traces  []Trace
-	Unknown bool
+// follow reads from the query whether the page is to be loaded anew, and leads there and back.
+func (p *page) follow(query url.Values) {
+	again := func(every string) string {
+		if query.Del("every"); every != "" {
+			query.Set("every", every)
+		}
+		return "?" + query.Encode()
+	}
+	if query.Get("every") == "10" {
+		p.Every, p.Repeat, p.Again = 10, again(""), again("10")
+		return
+	}
+	p.Repeat, p.Again = again("10"), again("")
 }
 
-func (s *Site) relay(req *http.Request, name string) (*relayPage, error) {
-	relay, err := s.source.Relay(req.Context(), name)
-	if err != nil {
-		return nil, err
+// fill makes what the page at a path shows, and says which template shows it.
+func (s *Site) fill(p *page, req *http.Request, path string) (template string, err error) {
+	if path == "" {
+		p.Title = "Relays"
+		p.Body, err = s.source.Relays(req.Context())
+		return "relays.html", err
 	}
-	p := &relayPage{Relay: relay, ID: strings.TrimSpace(req.URL.Query().Get("message"))}
+	found := relayPath.FindStringSubmatch(path)
+	if found == nil {
+		return "", errNoPage
+	}
+	p.Relay = found[1]
+	switch found[2] {
+	case "trace":
+		p.Title, p.Body = p.Relay+": one message", s.trace(req, p.Relay)
+		return "trace.html", nil
+	case "why":
+		p.Title, p.Body = p.Relay+": why mail waits", s.why(req, p.Relay)
+		return "why.html", nil
+	}
+	p.Title = p.Relay
+	p.Body, err = s.source.Relay(req.Context(), p.Relay)
+	return "relay.html", err
+}
+
+// tracePage is what is known of a message.
+type tracePage struct {
+	ID     string
+	Traces []Trace
+	// Problem is what could not be asked.
+	Problem error
+}
+
+func (s *Site) trace(req *http.Request, relay string) *tracePage {
+	p := &tracePage{ID: strings.TrimSpace(req.URL.Query().Get("message"))}
 	if p.ID != "" {
-		if p.Traces, err = s.source.Trace(req.Context(), name, p.ID); err != nil {
-			p.Problems = append(p.Problems, err.Error())
-		}
-		p.Unknown = err == nil && len(p.Traces) == 0
+		p.Traces, p.Problem = s.source.Trace(req.Context(), relay, p.ID)
 	}
-	return p, nil
+	return p
+}
+
+// whyPage says why mail for a domain waits.
+type whyPage struct {
+	Domain  string
+	Whys    []Why
+	Problem error
+}
+
+func (s *Site) why(req *http.Request, relay string) *whyPage {
+	p := &whyPage{Domain: strings.TrimSpace(req.URL.Query().Get("domain"))}
+	if p.Domain != "" {
+		p.Whys, p.Problem = s.source.Why(req.Context(), relay, p.Domain)
+	}
+	return p
 }
 
 // write makes the whole page before it sends any of it, so that a mistake is no half page.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +14,15 @@ import (
 
 	"github.com/postrider/postrider/api/v1alpha1"
 	"github.com/postrider/postrider/relay/admin"
+	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
 	"github.com/postrider/postrider/relay/status"
+)
+
+const (
+	message = "01M83WZ9ZNDP60VADM1N"
+	dsn     = "01M83X0ADSN00VADM1N0"
 )
 
 var now = time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
@@ -68,7 +73,7 @@ func (s shown) Relay(ctx context.Context, name string) (*Relay, error) {
 	d.Status.Conditions = []metav1.Condition{condition("Ready", "DNSGateFailed", "no key signs yet", false)}
 	r.Domains = []Domain{{Object: d, Records: []Record{
 		{DNSRecord: v1alpha1.DNSRecord{Purpose: "DKIM", Name: "pr1._domainkey.shop.example", Type: "TXT", Result: v1alpha1.ResultMissing, Message: "Publish this record; mail waits for it."},
-			Lines: []string{`pr1._domainkey.shop.example. IN TXT "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA7u4r0n3c8C1bqvBqg"`}},
+			Values: []Value{{Text: "v=DKIM1; k=rsa; p=MIIB", Line: `pr1._domainkey.shop.example. IN TXT "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA7u4r0n3c8C1bqvBqg"`}}},
 		{DNSRecord: v1alpha1.DNSRecord{Purpose: "SPF", Name: "shop.example", Type: "TXT", Result: "Pass"}},
 	}}}
 	return r, nil
@@ -81,16 +86,36 @@ func waits(domain string, oldest time.Duration, reason status.Reason, reply stri
 }
 
 func (shown) Trace(_ context.Context, _, id string) ([]Trace, error) {
-	if id != "01M83WZ9ZNDP60VADM1N" {
+	switch id {
+	case message:
+	case "unasked":
+		return nil, errors.New("mx1-1: <b>no answer</b>")
+	default:
 		return nil, nil
 	}
-	return []Trace{{Process: "mx1-0", Trace: admin.Trace{ID: envelope.ID(id), Recipients: []admin.Fate{{Recipient: "b@slow.example", State: envelope.Queued}},
+	reported := event.Event{Type: event.Reported, At: now.Add(-time.Hour), SpoolID: message, Recipient: "c@slow.example", Reason: "failed", Reply: dsn}
+	return []Trace{{Process: "mx1-0", Trace: admin.Trace{ID: message, Recipients: []admin.Fate{
+		{Recipient: "b@slow.example", State: envelope.Queued}, {Recipient: "\"<i>\"@slow.example", State: envelope.Failed}, {Recipient: "d@slow.example", Peer: "mx1-2"},
+	},
 		Events: []event.Event{
-			{Type: event.Accepted, At: now.Add(-time.Hour), Recipient: "b@slow.example", Client: "192.0.2.7:4711"},
-			{Type: event.Deferred, At: now.Add(-time.Hour), Recipient: "b@slow.example", Reply: "451 4.7.1 <b>later</b>", NextHop: "mx.slow.example"},
+			{Type: event.Accepted, At: now.Add(-time.Hour), SpoolID: message, Recipient: "b@slow.example", Client: "192.0.2.7:4711"},
+			{Type: event.Deferred, At: now.Add(-time.Hour), SpoolID: message, Recipient: "b@slow.example", Reply: "451 4.7.1 <b>later</b>", NextHop: "mx.slow.example"},
+			reported,
 		},
 		Waiting: []admin.Explanation{{Domain: "slow.example", Sentence: "Attempt 1 was put off."}},
+		Reports: []admin.Trace{{ID: dsn, Recipients: []admin.Fate{{Recipient: "a@shop.example", State: envelope.Delivered}}, Events: []event.Event{reported}}},
 	}}}, nil
+}
+
+func (shown) Why(_ context.Context, _, domain string) ([]Why, error) {
+	if domain != "slow.example" {
+		return nil, nil
+	}
+	return []Why{{Process: "mx1-0", Explanations: admin.Explanations{Partial: true, Explanations: []admin.Explanation{{
+		Domain: domain, ID: message, Entries: 2, Recipients: 3, Reason: status.Deferred, Since: now.Add(-time.Hour), Due: new(now.Add(time.Minute)), Attempts: 4,
+		Reply: "451 4.7.1 <b>later</b>", NextHop: "mx.slow.example", Policy: "mail/gentle", Sentence: "Attempt 4 was put off.",
+		Directive: &directive.Directive{Act: directive.Suspend, Reason: "<u>why</u>"},
+	}}}}}, nil
 }
 
 func site(t *testing.T) *Site {
@@ -157,30 +182,39 @@ func TestWhoMayRead(t *testing.T) {
 // What strangers wrote is text, and nothing in a page asks for what the policy forbids.
 func TestPages(t *testing.T) {
 	s := site(t)
-	relay := ask(s, "GET", s.root()+"relays/mx1?message=01M83WZ9ZNDP60VADM1N", s.host).Body.String()
-	for _, want := range []string{
-		"<h1>mx1 ", "QueueHealthy is False", "&lt;script&gt;", "451 4.7.1 &lt;b&gt;later", "level5", "1800", "it did not answer",
-		`aria-label="Copy the DKIM record of shop.example"`, "Attempt 1 was put off.", `<td class="number level5">`, "NextHopDown",
+	for _, c := range []struct {
+		path string
+		want []string
+	}{
+		{"", []string{"<h1>Relays", "4312", `relays/mx1">mx1</a>`}},
+		{"?every=10", []string{`http-equiv="refresh" content="10"`, `href="?">Stop refreshing`, `href="?every=10">Refresh`}},
+		{"nowhere", []string{"there is no such page"}},
+		{"relays/mx1", []string{"<h1>mx1 ", "QueueHealthy is False", "&lt;script&gt;", `<td class="number level5">1800</td>`, "it did not answer", "NextHopDown",
+			`<span aria-hidden="true">&lt;1m</span><span class="spoken">under 1 minute</span>`, "2 days and more", `relays/mx1/why?domain=slow.example">slow.example</a>`,
+			`<span class="spoken"> value of the DKIM record at pr1._domainkey.shop.example</span>`, ">v=DKIM1; k=rsa; p=MIIB</code>"}},
+		{"relays/mx1/trace?message=" + message, []string{"<h1>Message " + message, "451 4.7.1 &lt;b&gt;later", "Attempt 1 was put off.", "&#34;&lt;i&gt;&#34;@slow.example",
+			"handed over to mx1-2", "by DSN " + dsn, `trace?message=` + dsn, "about message " + message, "a@shop.example: ", `href="?every=10&amp;message=` + message + `">Every 10 s`}},
+		{"relays/mx1/trace?message=01X", []string{"No pod knows message 01X"}},
+		{"relays/mx1/trace?message=unasked", []string{"mx1-1: &lt;b&gt;no answer"}},
+		{"relays/mx1/trace?message=%3Cscript%3Ealert(1)%3C/script%3E", []string{"No pod knows message &lt;script&gt;"}},
+		{"relays/mx1/why?domain=slow.example", []string{"Attempt 4 was put off.", "recipients: 3; messages: 2", "the counts are of the oldest", "451 4.7.1 &lt;b&gt;later", "mail/gentle",
+			"suspend, by somebody: &lt;u&gt;why"}},
+		{"relays/mx1/why?domain=%22%3E%3Cscript%3E", []string{"No mail for &#34;&gt;&lt;script&gt; is queued"}},
 	} {
-		if !strings.Contains(relay, want) {
-			t.Errorf("%q is missing", want)
-		}
-	}
-	if strings.Contains(relay, "<script>alert") {
-		t.Error("a stranger's script runs")
-	}
-	for _, page := range []string{relay, ask(s, "GET", s.root()+"?every=10", s.host).Body.String(), ask(s, "GET", s.root()+"nowhere", s.host).Body.String()} {
-		for _, bad := range []string{` style="`, ` onclick`, "http://", "https://"} {
-			if strings.Contains(page, bad) {
-				t.Errorf("a page holds %q", bad)
+		page := ask(s, "GET", s.root()+c.path, s.host).Body.String()
+		for _, want := range c.want {
+			if !strings.Contains(page, want) {
+				t.Errorf("/%s: %q is missing in\n%s", c.path, want, page)
 			}
 		}
-		if n := len(regexp.MustCompile(`<h1`).FindAllString(page, -1)); n != 1 {
-			t.Errorf("a page has %d h1", n)
+		for _, bad := range []string{` style="`, ` onclick`, "http://", "https://", "<script>", "<b>", "<i>", "<u>", "ZgotmplZ"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("/%s holds %q", c.path, bad)
+			}
 		}
-	}
-	if unknown := ask(s, "GET", s.root()+"relays/mx1?message=01X", s.host).Body.String(); !strings.Contains(unknown, "No pod knows message 01X") {
-		t.Error("an unknown message is not said to be")
+		if n := strings.Count(page, "<h1"); n != 1 {
+			t.Errorf("/%s has %d h1", c.path, n)
+		}
 	}
 }
 

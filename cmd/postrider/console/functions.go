@@ -3,6 +3,7 @@ package console
 import (
 	"html/template"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/postrider/postrider/api/v1alpha1"
+	"github.com/postrider/postrider/cmd/postrider/life"
+	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/event"
 	"github.com/postrider/postrider/relay/status"
 )
@@ -23,8 +26,9 @@ func (s *Site) functions() template.FuncMap {
 		"condition": conditionOf,
 		"concerns":  concerns,
 		"process":   processOf,
-		"what":      what,
-		"join":      strings.Join,
+		"detail":    detail,
+		"fields":    fields,
+		"spoken":    spoken,
 		"verdict":   verdict,
 	}
 }
@@ -78,16 +82,46 @@ func processOf(pod string, all []status.Status) *status.Status {
 	return nil
 }
 
-// what is what an event tells besides what happened to whom.
-func what(e event.Event) string {
-	var parts []string
-	for label, value := range map[string]string{"reply": e.Reply, "next hop": e.NextHop, "TLS": e.TLS, "reason": e.Reason, "client": e.Client, "peer": e.Peer} {
-		if value != "" {
-			parts = append(parts, label+" "+value)
-		}
+// field is a part of a DNS record that somebody may want to copy.
+type field struct {
+	ID, Label, Text string
+	// What says what is copied, after the word Copy.
+	What string
+}
+
+// fields are those that a form of a DNS provider asks for, and the line of a zone file that says the same. They have ids that
+// begin with prefix, which no other record of the page has.
+func fields(prefix string, r Record) []field {
+	var all []field
+	add := func(label, text string) {
+		all = append(all, field{ID: prefix + "-" + strconv.Itoa(len(all)), Label: label, Text: text,
+			What: strings.ToLower(label) + " of the " + string(r.Purpose) + " record at " + r.Name})
 	}
-	slices.Sort(parts)
-	return strings.Join(parts, "; ")
+	for i, v := range r.Values {
+		if i == 0 {
+			add("Name", r.Name)
+		}
+		add("Value", v.Text)
+		add("Zone file", v.Line)
+	}
+	return all
+}
+
+// detail is what an event in the trace of a message tells besides what happened to whom.
+func detail(e event.Event, id envelope.ID) string { return life.Detail(&e, e.SpoolID == string(id)) }
+
+// spoken is the heading of an age as it is read aloud: "<5m" is "under 5 minutes".
+func spoken(heading string) string {
+	young, under := strings.CutPrefix(heading, "<")
+	number := strings.TrimRight(young, "mhd+")
+	unit := map[byte]string{'m': "minute", 'h': "hour", 'd': "day"}[young[len(number)]]
+	if number != "1" {
+		unit += "s"
+	}
+	if under {
+		return "under " + number + " " + unit
+	}
+	return number + " " + unit + " and more"
 }
 
 // verdict is the class of a badge for a word that means good, bad or neither.

@@ -4,13 +4,14 @@ document.querySelectorAll("button[data-copy]").forEach((button) => {
   button.hidden = false;
   button.addEventListener("click", async () => {
     const said = document.getElementById("said");
+    const label = button.firstElementChild;
     try {
       await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
       said.textContent = "Copied.";
-      button.textContent = "Copied";
+      label.textContent = "Copied";
     } catch (problem) {
       said.textContent = "The browser does not let the page copy; select the record by hand.";
     }
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    setTimeout(() => { label.textContent = "Copy"; said.textContent = ""; }, 2000);
   });
 });
