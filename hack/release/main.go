@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 func main() {
@@ -21,33 +22,48 @@ func main() {
 	}
 }
 
-func run(args []string) error {
-	if len(args) == 0 {
-		return errors.New("licences, pack, bom or list?")
-	}
+// options are what the command line says.
+type options struct {
+	origin
+	program, libraries, out, dir string
+	programs                     []string
+}
+
+func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	program := flags.String("program", "", "the plugin's program, built")
-	libraries := flags.String("licences", "", "the licences of its libraries")
-	out := flags.String("out", "", "the file to write; an archive without its ending")
-	dir := flags.String("dir", "", "the directory of the archives")
-	var o origin
+	var o options
+	flags.StringVar(&o.program, "program", "", "the plugin's program, built")
+	flags.StringVar(&o.libraries, "licences", "", "the licences of its libraries")
+	flags.StringVar(&o.out, "out", "", "the file to write; an archive without its ending")
+	flags.StringVar(&o.dir, "dir", "", "the directory of the archives")
 	flags.StringVar(&o.version, "version", "", "the version")
 	flags.StringVar(&o.image, "image", "", "the image, by its digest")
 	flags.StringVar(&o.made, "made", "", "the time of the commit, RFC 3339")
 	flags.StringVar(&o.commit, "commit", "", "the commit")
 	flags.StringVar(&o.builder, "builder", "", "who builds, as a URI")
-	if err := flags.Parse(args[1:]); err != nil {
+	err := flags.Parse(args[1:])
+	o.programs = flags.Args()
+	return o, err
+}
+
+func run(args []string) error {
+	if len(args) == 0 {
+		return errors.New("licences, pack, bom or list?")
+	}
+	o, err := parse(args)
+	if err != nil {
 		return err
 	}
+	given := func(values ...string) bool { return !slices.Contains(values, "") }
 	switch {
 	case args[0] == "licences":
 		return licences(os.Stdin, os.Stdout)
-	case args[0] == "pack" && *program != "" && *libraries != "" && *out != "":
-		return pack(*out, *program, entry{"LICENSE", "LICENSE", 0o644}, entry{"THIRD-PARTY.txt", *libraries, 0o644})
-	case args[0] == "bom" && o.version != "" && o.made != "" && *out != "" && flags.NArg() > 0:
-		return writeBOM(*out, o, flags.Args())
-	case args[0] == "list" && o.version != "" && o.image != "" && o.commit != "" && *dir != "":
-		return list(*dir, filepath.Join("config", "krew", "postrider.yaml"), o)
+	case args[0] == "pack" && given(o.program, o.libraries, o.out):
+		return pack(o.out, o.program, entry{"LICENSE", "LICENSE", 0o644}, entry{"THIRD-PARTY.txt", o.libraries, 0o644})
+	case args[0] == "bom" && given(o.version, o.made, o.out) && len(o.programs) > 0:
+		return writeBOM(o.out, o.origin, o.programs)
+	case args[0] == "list" && given(o.version, o.image, o.commit, o.dir):
+		return list(o.dir, filepath.Join("config", "krew", "postrider.yaml"), o.origin)
 	}
 	return errors.New("pack needs -program, -licences and -out; bom -version, -made, -out and programs; list -version, -image, -commit and -dir")
 }
