@@ -118,6 +118,8 @@ type work struct {
 	apply func(e *envelope.Envelope, now time.Time) []event.Event
 	// notify says that it may fail recipients, whose senders are owed DSNs.
 	notify bool
+	// removes says that an admin wants mail gone.
+	removes bool
 }
 
 // errStopping is why work on the queue was not done to its end.
@@ -187,7 +189,7 @@ func (r *Relay) changePage(page []envelope.Key, w work, _ time.Time, done *tally
 	var events []event.Event
 	var leaving error
 	changed, err := r.spool.ChangeMany(page, func(e *envelope.Envelope) bool {
-		if r.sender.Leaving(e.ID) {
+		if r.leaves(e.ID, w) {
 			leaving = handoff.ErrLeaving
 			return false
 		}
@@ -224,6 +226,11 @@ func (r *Relay) notifyPage(page []envelope.Key, w work, began time.Time, done *t
 	return group.Wait()
 }
 
+// leaves says that a message is on its way to another pod, and not to be worked on.
+func (r *Relay) leaves(id envelope.ID, w work) bool {
+	return r.sender.Leaving(id) && !(w.removes && r.sender.Silent(id))
+}
+
 // ignoreGone passes on what is not the end of an entry, nor its damage, which is told elsewhere.
 func ignoreGone(err error) error {
 	if errors.Is(err, spool.ErrNotFound) || errors.Is(err, spool.ErrDamaged) {
@@ -246,7 +253,7 @@ func (r *Relay) actOn(k envelope.Key, w work) (int, error) {
 	var events []event.Event
 	var made []notice
 	after, created, err := r.spool.Change(k, func(e *envelope.Envelope) ([]spool.Draft, error) {
-		if r.sender.Leaving(k.ID) {
+		if r.leaves(k.ID, w) {
 			return nil, handoff.ErrLeaving
 		}
 		now := time.Now()
@@ -275,7 +282,8 @@ func (r *Relay) actOn(k envelope.Key, w work) (int, error) {
 
 // manual is the work of an act that an admin does once.
 func manual(act admin.Act, reason string) work {
-	return work{name: string(act), notify: act == admin.Bounce, apply: func(e *envelope.Envelope, now time.Time) []event.Event {
+	removes := act == admin.Bounce || act == admin.Delete
+	return work{name: string(act), notify: act == admin.Bounce, removes: removes, apply: func(e *envelope.Envelope, now time.Time) []event.Event {
 		switch act {
 		case admin.Hold:
 			e.Held, e.Released = cmp.Or(reason, "held by an admin"), false

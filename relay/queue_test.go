@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/postrider/postrider/relay/admin"
 	"github.com/postrider/postrider/relay/directive"
 	"github.com/postrider/postrider/relay/envelope"
+	"github.com/postrider/postrider/relay/handoff"
 )
 
 // opened is a relay that does not run.
@@ -89,5 +92,38 @@ func TestTheEndOfAHoldThatNobodySaw(t *testing.T) {
 		if err != nil || e.Held != held {
 			t.Errorf("%s: held %q, %v; want %q", domain, e.Held, err, held)
 		}
+	}
+}
+
+// TestAnAdminRemovesWhatASilentPeerMayHave: a message on its way to another pod is not to be touched, but one whose peer has
+// been silent may be removed, and only that.
+func TestAnAdminRemovesWhatASilentPeerMayHave(t *testing.T) {
+	r := opened(t)
+	bind := func(domain string, since time.Duration) {
+		id := r.put(t, entry("", domain, "u"))
+		note := fmt.Sprintf(`{"id": %q, "peer": {"pod": "gone-0"}, "at": %q}`, id, time.Now().Add(-since).Format(time.RFC3339))
+		if err := r.spool.Put("handoff-out", domain, []byte(note)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bind("fresh.test", time.Minute)
+	bind("silent.test", time.Hour)
+	if err := r.newHandoff(); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		act     admin.Act
+		domain  string
+		allowed bool
+	}{
+		{admin.Delete, "fresh.test", false}, {admin.Hold, "silent.test", false}, {admin.Flush, "silent.test", false}, {admin.Delete, "silent.test", true},
+	} {
+		got, err := r.Act(test.act, admin.Selection{Domain: test.domain})
+		if (got.Entries == 1) != test.allowed || (err == nil) != test.allowed || err != nil && !errors.Is(err, handoff.ErrLeaving) {
+			t.Errorf("%s of %s: %+v, %v", test.act, test.domain, got, err)
+		}
+	}
+	if l := r.spool.Ledger(); l.Removed != 1 || l.Queued != 1 || l.Accepted != 2 {
+		t.Errorf("ledger %+v", l)
 	}
 }

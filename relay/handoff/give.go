@@ -53,7 +53,7 @@ func (s *Sender) mark(id envelope.ID) bool {
 	if _, away := s.away[id]; away {
 		return false
 	}
-	s.away[id] = struct{}{}
+	s.away[id] = s.o.Now()
 	s.leaving.Add(1)
 	return true
 }

@@ -4,7 +4,7 @@
 // to it from then on); the receiver stores message, entries and key in one synced batch; the sender removes the
 // message, and says so to the receiver, which forgets the key. When an answer is lost, the sender asks the
 // receiver to refuse the key for ever: either it has taken the message, or it never will. Until that is known the message
-// stays where it is, bound, whatever else becomes of the pod.
+// stays where it is, bound, whatever else becomes of the pod. An admin may remove it: the peer may be gone for good.
 //
 // It refuses to interpret mail and to decide whether a pod is to go.
 package handoff
@@ -31,10 +31,12 @@ const (
 	// old asks no more: the answer might be wrong.
 	remembered = 30 * 24 * time.Hour
 	askedFor   = 29 * 24 * time.Hour
+	// silentAfter is for how long a peer is asked in vain before an admin may remove what is bound for it.
+	silentAfter = 10 * time.Minute
 )
 
 // ErrLeaving says that a message is being handed to a peer: it can be changed there in a moment.
-var ErrLeaving = errors.New("it is being handed to another pod; ask there, or again in a moment")
+var ErrLeaving = errors.New("it is being handed to another pod; ask there, or again in a moment; if that pod is gone for good, delete or bounce it after ten minutes")
 
 // errInFlight says that an attempt for a message is running: it leaves after that.
 var errInFlight = errors.New("an attempt is running")

@@ -19,14 +19,36 @@ func TestAnOldTryIsLeftAlone(t *testing.T) {
 	from := n.add(t, "out-1", openSpool(t, vfs.NewMem()))
 	var said bytes.Buffer
 	from.sender.o.Log = slog.New(slog.NewTextHandler(&said, nil))
-	from.sender.remember("key", note{ID: "id", Peer: config.Peer{Pod: "out-0"}, At: time.Now().Add(-askedFor - time.Hour)})
+	id := accept(t, from.store, 100, "a@one.test")
+	from.sender.remember("key", note{ID: id, Peer: config.Peer{Pod: "out-0"}, At: time.Now().Add(-askedFor - time.Hour)})
 	for range 3 {
 		from.sender.Step(t.Context())
 	}
 	if lines := strings.Count(said.String(), "a message stays"); lines != 1 {
 		t.Errorf("said %d times:\n%s", lines, &said)
 	}
-	if !from.sender.Leaving("id") || from.sender.mark("id") {
+	if !from.sender.Leaving(id) || from.sender.mark(id) {
 		t.Error("the message may go again")
+	}
+}
+
+// TestWhatAnAdminRemovesIsNotAskedFor: a message whose peer is silent may be removed, and nobody waits for the peer then.
+func TestWhatAnAdminRemovesIsNotAskedFor(t *testing.T) {
+	now := time.Now()
+	n := network{fate: func(string, func()) bool { return false }}
+	from := n.add(t, "out-1", openSpool(t, vfs.NewMem()))
+	from.sender.o.Now = func() time.Time { return now }
+	n.add(t, "out-0", openSpool(t, vfs.NewMem()))
+	id := accept(t, from.store, 100, "a@one.test")
+	if from.sender.hand(t.Context(), []*peer{from.sender.peer(config.Peer{Pod: "out-0"})}, id); from.sender.Silent(id) || !from.sender.Leaving(id) {
+		t.Fatalf("silent after a moment, or not bound: %v", from.sender.open)
+	}
+	if now = now.Add(silentAfter + time.Second); !from.sender.Silent(id) {
+		t.Fatal("nobody may remove it")
+	}
+	deliverAll(t, from, map[string]int{})
+	from.sender.Step(t.Context())
+	if rows, err := from.store.Rows(outTable, "", 10); len(rows) != 0 || err != nil || from.sender.Leaving(id) || len(from.sender.open) != 0 {
+		t.Errorf("%d notes stay, %v; open are %v", len(rows), err, from.sender.open)
 	}
 }

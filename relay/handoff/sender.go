@@ -82,8 +82,8 @@ type Sender struct {
 	plan *config.Handoff // nil when nothing is to be handed over
 	// carriers take strays; there are none when this pod has none.
 	carriers []config.Peer
-	// away are the messages that are bound, or are about to be.
-	away     map[envelope.ID]struct{}
+	// away are the messages that are bound, or are about to be, and since when.
+	away     map[envelope.ID]time.Time
 	progress Progress
 	// open are the tries whose outcome is not known, gone those that a peer need not remember any more.
 	open map[string]note
@@ -102,7 +102,7 @@ func NewSender(o SenderOptions) (*Sender, error) {
 		o.Now = time.Now
 	}
 	s := &Sender{
-		o: o, changed: make(chan struct{}, 1), away: map[envelope.ID]struct{}{}, peers: map[config.Peer]*peer{},
+		o: o, changed: make(chan struct{}, 1), away: map[envelope.ID]time.Time{}, peers: map[config.Peer]*peer{},
 		open: map[string]note{}, gone: map[config.Peer][]string{},
 	}
 	for after := ""; ; {
@@ -131,7 +131,7 @@ func (s *Sender) remember(key string, n note) {
 		return
 	}
 	s.open[key] = n
-	s.away[n.ID] = struct{}{}
+	s.away[n.ID] = n.At
 	s.leaving.Add(1)
 }
 
@@ -144,6 +144,15 @@ func (s *Sender) Leaving(id envelope.ID) bool {
 	defer s.mu.Unlock()
 	_, away := s.away[id]
 	return away
+}
+
+// Silent says that a message is Leaving, and its peer has not said for ten minutes what became of it. It must not be
+// attempted, for the peer may have it; an admin may remove it, for the peer may be gone for good.
+func (s *Sender) Silent(id envelope.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since, away := s.away[id]
+	return away && s.o.Now().Sub(since) > silentAfter
 }
 
 // Follow says what is to be done from now on: hand over all mail when the plan is for this pod, otherwise just the
@@ -253,16 +262,31 @@ func (s *Sender) unsettled() (map[string]note, map[config.Peer][]string) {
 func (s *Sender) settle(ctx context.Context) (failed error) {
 	open, _ := s.unsettled()
 	for key, n := range open {
-		if s.o.Now().Sub(n.At) > askedFor {
+		var err error
+		switch {
+		case s.removed(n.ID):
+			err = s.o.Store.Drop(outTable, key)
+			s.unmark(n.ID, key)
+		case s.o.Now().Sub(n.At) > askedFor:
 			s.abandon(key, n)
-			continue
+		default:
+			err = s.conclude(ctx, s.peer(n.Peer), key, n, answer{})
 		}
-		if err := s.conclude(ctx, s.peer(n.Peer), key, n, answer{}); err != nil {
+		if err != nil {
 			s.o.Log.Warn("a hand-off is not settled", "error", err)
 			failed = err
 		}
 	}
 	return failed
+}
+
+// removed says that an admin has removed a message here: what became of the try does not matter any more.
+func (s *Sender) removed(id envelope.ID) bool {
+	m, err := s.o.Store.Message(id)
+	if err == nil {
+		_ = m.Close()
+	}
+	return errors.Is(err, spool.ErrNotFound)
 }
 
 // abandon asks no more about a try, until the process starts again. Its message is Leaving for good: nobody can say that
