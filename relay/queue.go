@@ -228,7 +228,7 @@ func (r *Relay) notifyPage(page []envelope.Key, w work, began time.Time, done *t
 
 // leaves says that a message is on its way to another pod, and not to be worked on.
 func (r *Relay) leaves(id envelope.ID, w work) bool {
-	return r.sender.Leaving(id) && !(w.removes && r.sender.Silent(id))
+	return r.sender.Leaving(id) && (!w.removes || !r.sender.Silent(id))
 }
 
 // ignoreGone passes on what is not the end of an entry, nor its damage, which is told elsewhere.

@@ -40,8 +40,9 @@ func TestWhatAnAdminRemovesIsNotAskedFor(t *testing.T) {
 	from.sender.o.Now = func() time.Time { return now }
 	n.add(t, "out-0", openSpool(t, vfs.NewMem()))
 	id := accept(t, from.store, 100, "a@one.test")
-	if from.sender.hand(t.Context(), []*peer{from.sender.peer(config.Peer{Pod: "out-0"})}, id); from.sender.Silent(id) || !from.sender.Leaving(id) {
-		t.Fatalf("silent after a moment, or not bound: %v", from.sender.open)
+	err := from.sender.hand(t.Context(), []*peer{from.sender.peer(config.Peer{Pod: "out-0"})}, id)
+	if err == nil || from.sender.Silent(id) || !from.sender.Leaving(id) {
+		t.Fatalf("silent after a moment, or not bound: %v, %v", from.sender.open, err)
 	}
 	if now = now.Add(silentAfter + time.Second); !from.sender.Silent(id) {
 		t.Fatal("nobody may remove it")
