@@ -65,6 +65,7 @@ func startCluster(dir string) (c *cluster, err error) {
 	}
 	c.env.ControlPlane.GetAPIServer().Configure().
 		Append("audit-policy-file", c.file("audit.yaml")).Append("audit-log-path", c.auditLog()).
+		Set("service-cluster-ip-range", "10.96.0.0/12"). // an address for each relay
 		Append("max-requests-inflight", "800").Append("max-mutating-requests-inflight", "400")
 	if c.config, err = c.env.Start(); err != nil {
 		return nil, fmt.Errorf("starting kube-apiserver from %s: %w", binaries, err)
