@@ -65,6 +65,7 @@ func startCluster(dir string) (c *cluster, err error) {
 	}
 	c.env.ControlPlane.GetAPIServer().Configure().
 		Append("audit-policy-file", c.file("audit.yaml")).Append("audit-log-path", c.auditLog()).
+		Append("audit-log-maxsize", "10000").            // in MiB: it is read as one file
 		Set("service-cluster-ip-range", "10.96.0.0/12"). // an address for each relay
 		Append("max-requests-inflight", "800").Append("max-mutating-requests-inflight", "400")
 	if c.config, err = c.env.Start(); err != nil {
