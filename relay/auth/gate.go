@@ -13,6 +13,8 @@ type Identity struct {
 	Name string
 	// UID is that of a ServiceAccount: one made again under its name has another. Empty for a user with a password.
 	UID string
+	// hash is what the password was held against; empty for a token.
+	hash string
 }
 
 // TakesTokens says whether there is anything that Token may accept.
@@ -24,7 +26,17 @@ func (g Gate) Password(ctx context.Context, user, password string) (Identity, er
 	if IsToken(password) || g.Users == nil {
 		return g.Token(ctx, user, password)
 	}
-	return Identity{Name: user}, g.Users.Check(ctx, user, password)
+	who := Identity{Name: user, hash: g.Users.hash(user)}
+	if err := g.Users.Check(ctx, user, password); err != nil {
+		return Identity{}, err
+	}
+	return who, nil
+}
+
+// Holds says whether the password that proved somebody is still the user's. ServiceAccounts are looked at where it is
+// asked what they may do.
+func (g Gate) Holds(who Identity) bool {
+	return who.hash == "" || g.Users != nil && g.Users.hash(who.Name) == who.hash
 }
 
 // Token is Password for a token; user may be empty.

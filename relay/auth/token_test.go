@@ -122,7 +122,7 @@ func (c *cluster) check(tokens *Tokens, user, token string, want error) {
 	c.t.Helper()
 	who, err := tokens.Check(c.t.Context(), user, token)
 	switch {
-	case want == nil && (err != nil || who != Identity{checkout, "u1"}):
+	case want == nil && (err != nil || who != Identity{Name: checkout, UID: "u1"}):
 		c.t.Errorf("%q and %v", who, err)
 	case want != nil && (!errors.Is(err, want) || who != Identity{}):
 		c.t.Errorf("%q and %v, want %v", who, err, want)
@@ -395,6 +395,41 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 		}
 	}
 	c.check(tokens, "", token, nil)
+}
+
+// TestAPasswordThatWasChangedHoldsNoMore: nor does that of a user who was removed. Tokens are none of its business.
+func TestAPasswordThatWasChangedHoldsNoMore(t *testing.T) {
+	c := newCluster(t)
+	users, err := load(t, "alice:"+hash(t, "secret"), "bob:"+hash(t, "secret"), "carol:"+hash(t, "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := Gate{users, c.tokens()}
+	prove := func(user, password string) Identity {
+		who, err := gate.Password(t.Context(), user, password)
+		if err != nil || !gate.Holds(who) {
+			t.Fatalf("%s: %v, %v", user, who, err)
+		}
+		return who
+	}
+	alice, bob, carol, pod := prove("alice", "secret"), prove("bob", "secret"), prove("carol", "secret"), prove("checkout", c.token(time.Now(), nil))
+	now, err := load(t, "alice:"+hash(t, "changed"), "carol:"+carol.hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users.table.Store(now.table.Load())
+	for name, test := range map[string]struct {
+		who  Identity
+		gate Gate
+		want bool
+	}{
+		"changed": {alice, gate, false}, "removed": {bob, gate, false}, "as it was": {carol, gate, true},
+		"a token": {pod, gate, true}, "no passwords any more": {carol, Gate{Tokens: gate.Tokens}, false},
+	} {
+		if got := test.gate.Holds(test.who); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
 }
 
 // TestGate: a token may stand where a password does, and a listener takes what it has something to hold against.

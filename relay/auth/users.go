@@ -71,6 +71,15 @@ func (t *table) unusable(user string) bool {
 	return !usable && (t.all || t.broken[user])
 }
 
+// hash is what a user's password is held against at the moment; empty for a user that there is not.
+func (u *Users) hash(user string) string {
+	t := u.table.Load()
+	if t == nil {
+		return ""
+	}
+	return string(t.hashes[user])
+}
+
 // parseLine returns the user even where the rest cannot be used. It does not quote the line in its errors: it may
 // hold a password.
 func parseLine(line string) (user string, hash []byte, cost int, err error) {

@@ -156,6 +156,8 @@ func (s *session) mayMail() bool {
 		s.say(530, "5.7.0", "Must issue a STARTTLS command first")
 	case s.Listener.Mode == config.ModeSubmission && s.User == "":
 		s.say(530, "5.7.0", "Authentication required")
+	case s.User != "" && !s.holds():
+		s.fail(reply.Reply{Code: 454, Enhanced: "4.7.0", Text: "Your credentials have changed; connect again"})
 	default:
 		return true
 	}

@@ -72,8 +72,12 @@ func (h *spool) all() []stored {
 	return append([]stored(nil), h.messages...)
 }
 
-// passwords is an Authenticator with one user, and one token where there is a name for who has it.
-type passwords struct{ holder string }
+// passwords is an Authenticator with one user, and one token where there is a name for who has it. Nobody is known any
+// more when changed says so.
+type passwords struct {
+	holder  string
+	changed bool
+}
 
 var errWrong = reply.Reply{Code: 535, Enhanced: "5.7.8", Text: "wrong"}
 
@@ -96,6 +100,8 @@ func (p passwords) Token(_ context.Context, user, token string) (auth.Identity, 
 	}
 	return auth.Identity{}, errWrong
 }
+
+func (p passwords) Holds(who auth.Identity) bool { return who.Name != "" && !p.changed }
 
 func (p passwords) TakesTokens() bool { return p.holder != "" }
 

@@ -50,6 +50,8 @@ type Authenticator interface {
 	Password(ctx context.Context, user, password string) (auth.Identity, error)
 	// Token returns whom a bearer token proves; user is empty where the client gave no name.
 	Token(ctx context.Context, user, token string) (auth.Identity, error)
+	// Holds says whether what proved somebody does so still. It is asked at each MAIL.
+	Holds(who auth.Identity) bool
 	// TakesTokens says whether the mechanisms for tokens are offered.
 	TakesTokens() bool
 }

@@ -121,7 +121,7 @@ func (s *session) check(ctx context.Context, c credentials, failure string) erro
 		}
 		return s.authFailed(ctx, r)
 	}
-	s.User, s.UID = who.Name, who.UID
+	s.who, s.User, s.UID = who, who.Name, who.UID
 	s.say(235, "2.7.0", "Welcome")
 	return nil
 }

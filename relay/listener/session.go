@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postrider/postrider/relay/auth"
 	"github.com/postrider/postrider/relay/config"
 	"github.com/postrider/postrider/relay/envelope"
 	"github.com/postrider/postrider/relay/reply"
@@ -61,8 +62,9 @@ type session struct {
 	// cancel ends the context of the session.
 	cancel context.CancelFunc
 
-	anonymous              bool // a proxy speaks for itself
-	mail                   bool // MAIL was accepted
+	who                    auth.Identity // whom AUTH has proven
+	anonymous              bool          // a proxy speaks for itself
+	mail                   bool          // MAIL was accepted
 	errors, idlers, excess int
 	authFailures           int
 }
@@ -79,6 +81,12 @@ func newSession(l *Listener, c net.Conn, remote netip.AddrPort) *session {
 	s.Listener = settings.Listener
 	s.Remote = remote
 	return s
+}
+
+// holds says whether the credentials of the session are good still, by the settings that are in force now.
+func (s *session) holds() bool {
+	now := s.listener.settings.Load().Auth
+	return now != nil && now.Holds(s.who)
 }
 
 // trusted asks the settings that are in force now.

@@ -66,6 +66,22 @@ func TestAuthUserIsKnown(t *testing.T) {
 	}
 }
 
+// TestCredentialsThatHaveChanged: an open session begins no transaction with a password that is not the user's any more;
+// one that has begun goes on.
+func TestCredentialsThatHaveChanged(t *testing.T) {
+	r := serve(t, config.ModeSubmission, config.TLSRequired, nil)
+	p := r.encrypted()
+	p.do("AUTH PLAIN "+b64("\x00alice\x00secret"), "235 ")
+	p.begin()
+	s := *r.settings.Load()
+	s.Auth = passwords{changed: true}
+	r.Reconfigure(s)
+	p.do("Subject: x\r\n\r\n.", "250 ", "MAIL FROM:<>", "454 4.7.0")
+	s.Auth = nil
+	r.Reconfigure(s)
+	p.do("MAIL FROM:<>", "454 4.7.0")
+}
+
 // TestNothingSecretInClear: attacks, row 20, and what TLS Required means.
 func TestNothingSecretInClear(t *testing.T) {
 	serve(t, config.ModeSubmission, config.TLSRequired, nil).greeted().
