@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,8 @@ type pod struct {
 type network struct {
 	mu   sync.Mutex
 	pods map[string]*pod
+	// at are the pods that have addresses; without one, a name leads to its pod.
+	at map[string]string
 	// fate runs deliver, or doesn't, and says whether the answer arrives; nil delivers all.
 	fate func(path string, deliver func()) bool
 }
@@ -61,7 +64,7 @@ func (n *network) client(to config.Peer) *http.Client {
 		answer := httptest.NewRecorder()
 		deliver := func() {
 			n.mu.Lock()
-			p := n.pods[to.Pod]
+			p := n.pods[cmp.Or(n.at[to.Address], to.Pod)]
 			n.mu.Unlock()
 			if p == nil {
 				answer.Code = http.StatusBadGateway

@@ -53,3 +53,19 @@ func TestWhatAnAdminRemovesIsNotAskedFor(t *testing.T) {
 		t.Errorf("%d notes stay, %v; open are %v", len(rows), err, from.sender.open)
 	}
 }
+
+// TestAPeerWhoseAddressAnotherPodHas is found by its name.
+func TestAPeerWhoseAddressAnotherPodHas(t *testing.T) {
+	n := network{at: map[string]string{"10.0.0.1": "out-2"}}
+	from := n.add(t, "out-1", openSpool(t, vfs.NewMem()))
+	n.add(t, "out-0", openSpool(t, vfs.NewMem()))
+	n.add(t, "out-2", openSpool(t, vfs.NewMem()))
+	id := accept(t, from.store, 100, "a@one.test")
+	from.sender.remember("key", note{ID: id, Peer: config.Peer{Pod: "out-0", Address: "10.0.0.1", Host: "out-0.svc"}, At: time.Now()})
+	for range 2 {
+		from.sender.Step(t.Context())
+	}
+	if from.sender.Leaving(id) || from.kept.Load() != 1 {
+		t.Errorf("open are %v", from.sender.open)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +17,9 @@ import (
 
 // brief is how long a peer may take to answer a question.
 const brief = 15 * time.Second
+
+// errElsewhere says that another pod has the address that a peer had.
+var errElsewhere = errors.New("another pod answered")
 
 // peer is a receiver as the sender sees it.
 type peer struct {
@@ -112,6 +116,8 @@ func (p *peer) do(ctx context.Context, method, path string, header http.Header, 
 	switch {
 	case err != nil:
 		return fmt.Errorf("answer of %s: %w", p.Pod, err)
+	case response.StatusCode == http.StatusMisdirectedRequest:
+		return fmt.Errorf("%w: %s", errElsewhere, bytes.TrimSpace(text))
 	case response.StatusCode != http.StatusOK:
 		return fmt.Errorf("%s answered %s: %s", p.Pod, response.Status, bytes.TrimSpace(text))
 	case reply == nil:

@@ -272,6 +272,12 @@ func (s *Sender) settle(ctx context.Context) (failed error) {
 		default:
 			err = s.conclude(ctx, s.peer(n.Peer), key, n, answer{})
 		}
+		if errors.Is(err, errElsewhere) && n.Peer.Host != "" {
+			n.Peer.Address = "" // its name leads to where it is now
+			s.mu.Lock()
+			s.open[key] = n
+			s.mu.Unlock()
+		}
 		if err != nil {
 			s.o.Log.Warn("a hand-off is not settled", "error", err)
 			failed = err
