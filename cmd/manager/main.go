@@ -94,6 +94,9 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	if err := awaitAnswer(ctx, config, askEvery); err != nil {
+		return fmt.Errorf("waiting for the API server: %w", err)
+	}
 	mgr, err := ctrl.NewManager(config, options)
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
