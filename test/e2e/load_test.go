@@ -18,8 +18,10 @@ import (
 type load struct {
 	setup
 	// pause is how long a connection waits between two messages. With tls, it is encrypted (STARTTLS).
-	pause    time.Duration
-	tls      *tls.Config
+	pause time.Duration
+	tls   *tls.Config
+	// each is how many messages go over a connection, so that the next may lead to another pod; 0 for no end.
+	each     int
 	sequence atomic.Int64
 	mu       sync.Mutex
 	accepted []string
@@ -45,7 +47,7 @@ func (l *load) run(ctx context.Context, connections int) {
 	senders.Wait()
 }
 
-// session sends over one connection until it breaks.
+// session sends over one connection until it breaks, or has had its share.
 func (l *load) session(ctx context.Context) error {
 	connection, err := net.DialTimeout("tcp", l.service("25"), time.Second)
 	if err != nil {
@@ -64,7 +66,7 @@ func (l *load) session(ctx context.Context) error {
 			return err
 		}
 	}
-	for ctx.Err() == nil {
+	for n := 0; ctx.Err() == nil && (l.each == 0 || n < l.each); n++ {
 		if err := connection.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ func TestNodeLoss(t *testing.T) {
 	s.putOn(t, 1, secondNode, "node-0")
 	s.putOn(t, 0, "node-0", secondNode)
 	holdUp(t)
-	l := &load{setup: s}
+	l := &load{setup: s, each: 200}
 	stop := l.start(t, 6)
 	eventually(t, 60*time.Second, "both pods have mail", func() error {
 		for ordinal := range 2 {

@@ -68,7 +68,7 @@ func newPlugin(t *testing.T) *plugin {
 		t.Fatal(err)
 	}
 	s := newSetup(t, "plugin", options{replicas: 2, trusted: trusting()})
-	return &plugin{load: &load{setup: s, pause: 50 * time.Millisecond}, path: dir + ":" + os.Getenv("PATH")}
+	return &plugin{load: &load{setup: s, pause: 50 * time.Millisecond, each: 20}, path: dir + ":" + os.Getenv("PATH")}
 }
 
 // command is one of the plugin, in the scenario's namespace.
